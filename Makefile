@@ -1,0 +1,33 @@
+# Needs only Python 3.11, git and make; everything else goes into .venv.
+PYTHON ?= python3.11
+BIN := .venv/bin
+
+.PHONY: setup repro test test-long lint lock clean
+
+setup: .venv/installed
+
+.venv/installed: requirements.txt
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.txt
+	touch $@
+
+repro: setup  ## sample data -> stores -> trained and evaluated model
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/dvc repro
+
+test: setup lint
+	$(BIN)/python -m pytest
+
+test-long: setup  ## the kill loops and fuzzers at full length
+	$(BIN)/python -m pytest -m "long or not long"
+
+lint: setup
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	PYTHONPATH=. $(BIN)/lint-imports
+
+lock:  ## refresh the pins (needs uv)
+	uv pip compile requirements.in --python-version 3.11 --no-header --no-annotate --no-emit-index-url --upgrade -o requirements.txt
+
+clean:
+	rm -rf data models reports .mypy_cache .ruff_cache .pytest_cache
