@@ -1,0 +1,47 @@
+"""Read PosePile's pickled data sets of every era without running anything that stands in them.
+
+`read_isolated` is the way in: it unpickles in a guarded child process, hands the data set to a
+function of yours *in that child*, and brings home nothing but arrays and JSON.
+"""
+
+from pipeline.unpickling.annotations import Attributes, PickledDataset
+from pipeline.unpickling.cameras import CameraColumns, camera_columns
+from pipeline.unpickling.fields import (
+    BodyColumns,
+    CoordinateColumn,
+    Reading,
+    SurfacePoints,
+    body_columns,
+    boxes,
+    coords2d,
+    image_paths,
+    surface_points,
+    world_coords,
+)
+from pipeline.unpickling.isolation import Extract, PendingRead, begin_read, read_isolated
+from pipeline.unpickling.loading import load_annotations
+from pipeline.unpickling.masks import MaskColumns, mask_columns
+
+__all__ = [
+    "Attributes",
+    "BodyColumns",
+    "CameraColumns",
+    "CoordinateColumn",
+    "Extract",
+    "MaskColumns",
+    "PendingRead",
+    "PickledDataset",
+    "Reading",
+    "SurfacePoints",
+    "begin_read",
+    "body_columns",
+    "boxes",
+    "camera_columns",
+    "coords2d",
+    "image_paths",
+    "load_annotations",
+    "mask_columns",
+    "read_isolated",
+    "surface_points",
+    "world_coords",
+]
