@@ -1,0 +1,128 @@
+"""How a column lies on disk: its Zarr v3 metadata, shard names and chunk grid."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from cache.chunks import ZSTD_LEVEL
+
+Json = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class ColumnLayout:
+    """A rectangular column, cut along its rows into shards and inner chunks.
+
+    Attributes:
+        name: the array's name in its group.
+        dtype: numpy name of the element type.
+        row_shape: shape of one row.
+        fill: value of what is not stored.
+        shard_rows: rows per shard file, a multiple of `chunk_rows`.
+        chunk_rows: rows per inner chunk, the smallest thing that can be read.
+    """
+
+    name: str
+    dtype: str
+    row_shape: tuple[int, ...]
+    fill: float | int | bool
+    shard_rows: int
+    chunk_rows: int
+
+    def __post_init__(self) -> None:
+        if self.shard_rows % self.chunk_rows:
+            raise ValueError(f"{self.shard_rows} rows do not divide into {self.chunk_rows}")
+
+    @property
+    def n_chunks(self) -> int:
+        """Inner chunks per shard."""
+        return self.shard_rows // self.chunk_rows
+
+    @property
+    def row_bytes(self) -> int:
+        return int(np.dtype(self.dtype).itemsize * np.prod(self.row_shape, dtype=np.int64))
+
+    @property
+    def chunk_bytes(self) -> int:
+        return self.chunk_rows * self.row_bytes
+
+    def shard_path(self, shard: int) -> str:
+        """Where shard number `shard` lies, relative to its split's group."""
+        return "/".join([self.name, "c", str(shard), *["0"] * len(self.row_shape)])
+
+    def array_metadata(self, n_rows: int) -> Json:
+        """The `zarr.json` of the array with that many rows."""
+        itemsize = np.dtype(self.dtype).itemsize
+        endian = {"configuration": {"endian": "little"}} if itemsize > 1 else {}
+        fill: Any = self.fill
+        if np.dtype(self.dtype).kind == "f":
+            fill = float(fill)
+        elif np.dtype(self.dtype).kind in "iu":
+            fill = int(fill)
+        return {
+            "zarr_format": 3,
+            "node_type": "array",
+            "shape": [n_rows, *self.row_shape],
+            "data_type": self.dtype,
+            "chunk_grid": {
+                "name": "regular",
+                "configuration": {"chunk_shape": [self.shard_rows, *self.row_shape]},
+            },
+            "chunk_key_encoding": {"name": "default", "configuration": {"separator": "/"}},
+            "fill_value": fill,
+            "codecs": [
+                {
+                    "name": "sharding_indexed",
+                    "configuration": {
+                        "chunk_shape": [self.chunk_rows, *self.row_shape],
+                        "codecs": [
+                            {"name": "bytes", **endian},
+                            {
+                                "name": "zstd",
+                                "configuration": {"level": ZSTD_LEVEL, "checksum": False},
+                            },
+                            {"name": "crc32c"},
+                        ],
+                        "index_codecs": [
+                            {"name": "bytes", "configuration": {"endian": "little"}},
+                            {"name": "crc32c"},
+                        ],
+                        "index_location": "end",
+                    },
+                }
+            ],
+            "attributes": {},
+        }
+
+
+def layout_from_metadata(name: str, metadata: Mapping[str, Any]) -> ColumnLayout:
+    """The inverse of `ColumnLayout.array_metadata`.
+
+    Raises:
+        KeyError, IndexError, TypeError, ValueError: not metadata that this package wrote.
+    """
+    shard = metadata["chunk_grid"]["configuration"]["chunk_shape"]
+    chunk = metadata["codecs"][0]["configuration"]["chunk_shape"]
+    return ColumnLayout(
+        name=name,
+        dtype=str(metadata["data_type"]),
+        row_shape=tuple(int(n) for n in metadata["shape"][1:]),
+        fill=metadata["fill_value"],
+        shard_rows=int(shard[0]),
+        chunk_rows=int(chunk[0]),
+    )
+
+
+def group_metadata(attributes: Mapping[str, Any]) -> Json:
+    """The `zarr.json` of a group."""
+    return {"zarr_format": 3, "node_type": "group", "attributes": dict(attributes)}
+
+
+def to_json(document: Mapping[str, Any] | Sequence[Any]) -> bytes:
+    """JSON whose bytes depend on nothing but the document."""
+    return (json.dumps(document, indent=1, ensure_ascii=False, allow_nan=False) + "\n").encode()
