@@ -101,10 +101,14 @@ class Block:
 
 
 class BlockCache:
-    """The blocks below one directory."""
+    """The blocks below one directory.
 
-    def __init__(self, directory: Path) -> None:
+    With `must_rebuild`, blocks that are there are built anew and replaced.
+    """
+
+    def __init__(self, directory: Path, *, must_rebuild: bool = False) -> None:
         self.directory = directory
+        self._must_rebuild = must_rebuild
         self.blocks_directory = directory / "blocks"
 
     def block_directory(self, key: str) -> Path:
@@ -133,7 +137,7 @@ class BlockCache:
             StoreError: the cache cannot be written (disk full, no permission).
         """
         identities = _identities_by_stat(source, stats)
-        if identities is not None:
+        if identities is not None and not self._must_rebuild:
             cached = self.find(_block_key(source, identities))
             if cached is not None:
                 return cached
@@ -179,8 +183,9 @@ class BlockCache:
                 writer.close()
             arrays[files.length_column] = lengths
         key = _block_key(source, identities)
-        cached = self.find(key)
-        if cached is not None:
+        if self._must_rebuild:
+            remove_tree(self.block_directory(key))
+        elif (cached := self.find(key)) is not None:
             return cached
         arrays[STATUS_COLUMN] = status
         is_rejected = status != USABLE

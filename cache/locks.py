@@ -13,6 +13,7 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
+from cache.files import writing
 from errors import BusyError
 
 
@@ -31,7 +32,9 @@ def store_lock(
         BusyError: another process still holds it, with its identity.
     """
     path = store.parent / f".{store.name}.lock"
-    path.parent.mkdir(parents=True, exist_ok=True)
+    with writing(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
     lock = FileLock(path, timeout=0, mode=0o644)
     try:
         lock.acquire()
@@ -47,7 +50,8 @@ def store_lock(
                 next_command="wait until it is done, then run the same command again",
             ) from None
     try:
-        owner_path(path).write_text(json.dumps(_identity()), encoding="utf-8")
+        with writing(path):
+            owner_path(path).write_text(json.dumps(_identity()), encoding="utf-8")
         yield
     finally:
         with contextlib.suppress(OSError):
@@ -62,8 +66,9 @@ def cache_lock(cache_directory: Path, *, exclusive: bool) -> Iterator[None]:
     Raises:
         BusyError: it is held the other way by another process.
     """
-    cache_directory.mkdir(parents=True, exist_ok=True)
-    fd = os.open(cache_directory / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    with writing(cache_directory):
+        cache_directory.mkdir(parents=True, exist_ok=True)
+        fd = os.open(cache_directory / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
     try:
         mode = fcntl.LOCK_EX if exclusive else fcntl.LOCK_SH
         try:

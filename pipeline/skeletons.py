@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -58,7 +59,7 @@ def skeleton_from_names(joint_names: Sequence[str], *, paths: Sequence[str]) -> 
         joints = path.split("-")
         for unknown in set(joints) - set(names):
             raise ValueError(f"path {path!r} names the unknown joint {unknown!r}")
-        for a, b in zip(joints, joints[1:], strict=False):
+        for a, b in itertools.pairwise(joints):
             i, j = sorted((index[a], index[b]))
             twin_i, twin_j = sorted((mirror[i], mirror[j]))
             edges.append((i, j))

@@ -35,8 +35,10 @@ AGORA = DatasetDeclaration(
             "rwri_smplx-relb_smplx-rsho_smplx-rcla_smplx-thor_smplx",
             "rank_smplx-rhee_smplx",
             "rto2_smplx-rtoe_smplx-rto3_smplx",
-            "rear_smplx-reye_smplx-nose_smplx-head_smplx-jaw_smplx-neck_smplx-thor_smplx"
-            "-spin_smplx-bell_smplx-pelv_smplx-rhip_smplx-rkne_smplx-rank_smplx-rtoe_smplx",
+            (
+                "rear_smplx-reye_smplx-nose_smplx-head_smplx-jaw_smplx-neck_smplx-thor_smplx"
+                "-spin_smplx-bell_smplx-pelv_smplx-rhip_smplx-rkne_smplx-rank_smplx-rtoe_smplx"
+            ),
         ],
     ),
     quirks=(

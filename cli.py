@@ -1,0 +1,199 @@
+#!/usr/bin/env python
+"""poseshard: PosePile pickles to sharded Zarr v3 stores, and a localizer model trained from them.
+
+Options become frozen settings, settings one call. Whatever is slow to import is imported inside the
+command that needs it.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+from pathlib import Path
+from types import FrameType
+from typing import Any, NoReturn
+
+import click
+
+from errors import ConfigError, PoseshardError
+
+EXIT_FAILED, EXIT_INTERRUPTED, EXIT_TERMINATED = 1, 130, 143
+
+FILE = click.Path(path_type=Path)
+
+
+class _Terminated(KeyboardInterrupt):
+    """SIGTERM or SIGHUP: the same way out as Ctrl-C, with its own exit code."""
+
+
+class _Group(click.Group):
+    """Prints errors the way errors.py words them, without a traceback, and exits as agreed."""
+
+    def main(self, *args: Any, **kwargs: Any) -> NoReturn:
+        signal.signal(signal.SIGTERM, _terminate)
+        signal.signal(signal.SIGHUP, _terminate)
+        try:
+            super().main(*args, **{**kwargs, "standalone_mode": False})
+        except click.exceptions.Exit as error:
+            _leave(error.exit_code)
+        except click.ClickException as error:
+            error.show()
+            _leave(error.exit_code)
+        except _Terminated:
+            click.echo("terminated; finished work is kept: run the same command again", err=True)
+            _leave(EXIT_TERMINATED)
+        except (KeyboardInterrupt, click.Abort):
+            click.echo("interrupted; finished work is kept: run the same command again", err=True)
+            _leave(EXIT_INTERRUPTED)
+        except PoseshardError as error:
+            if _wants_traceback():
+                raise
+            click.echo(f"error: {error}", err=True)
+            _leave(EXIT_FAILED)
+        except BrokenPipeError:
+            _leave(EXIT_FAILED)
+        except Exception as error:  # noqa: BLE001 - the process edge
+            if _wants_traceback():
+                raise
+            click.echo(
+                f"error: {type(error).__name__}: {error}\n"
+                "  likely cause: a fault of poseshard itself\n"
+                "  next: run the same command with --debug and report what it prints",
+                err=True,
+            )
+            _leave(EXIT_FAILED)
+        _leave(0)
+
+
+@click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"]})
+@click.option("--debug", is_flag=True, help="Show the traceback of an error.")
+def cli(debug: bool) -> None:
+    """Turn PosePile's pickled datasets into sharded Zarr v3 stores, look at them, train on them.
+
+    \b
+    cli.py sample                 make the built-in sample datasets
+    cli.py prepare agora          pickle and pictures -> data/stores/agora.zarr
+    cli.py view agora             look at what is in it
+    dvc repro                     all of it, end to end
+    """
+
+
+@cli.command()
+@click.option("--out", type=FILE, help="Folder to write to (default: params.yaml).")
+@click.option("--examples", type=click.IntRange(min=1), help="Examples per dataset.")
+@click.option("--seed", type=click.IntRange(min=0), help="Same seed, same bytes.")
+@click.option("--jobs", type=click.IntRange(min=1), help="Processes (default: all cores).")
+def sample(out: Path | None, examples: int | None, seed: int | None, jobs: int | None) -> None:
+    """Make the built-in sample datasets, in genuine PosePile pickle form.
+
+    Example: cli.py sample --out data/sample --examples 600 --seed 1
+    """
+    import dataclasses
+
+    from stages.sample import write_sample
+    from stages.sample.settings import SampleSettings
+    from stages.settings import load_section
+
+    given = {"out": out, "examples": examples, "seed": seed}
+    settings = dataclasses.replace(
+        load_section(SampleSettings, "sample"),
+        **{name: value for name, value in given.items() if value is not None},
+    )
+    write_sample(settings, n_jobs=jobs or _n_cores())
+
+
+@cli.command()
+@click.argument("dataset")
+@click.option("--annotations", type=FILE, help="The pickle (default: params.yaml).")
+@click.option("--images", type=FILE, help="Folder that image_path is relative to.")
+@click.option("--store", type=FILE, help="Where the store goes (default: params.yaml).")
+@click.option("--cache", type=FILE, help="Where built blocks live (default: params.yaml).")
+@click.option("--jobs", type=click.IntRange(min=1), help="Blocks at a time (default: all cores).")
+@click.option("--no-images", is_flag=True, help="Annotations alone; no picture is looked at.")
+@click.option("--strict", is_flag=True, help="Fail on the first rejected example.")
+@click.option("--force", is_flag=True, help="Build every block anew, even if it is cached.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
+def prepare(
+    dataset: str,
+    annotations: Path | None,
+    images: Path | None,
+    store: Path | None,
+    cache: Path | None,
+    jobs: int | None,
+    no_images: bool,
+    strict: bool,
+    force: bool,
+    as_json: bool,
+) -> None:
+    """Turn a pickled dataset into a store. The same command resumes what was interrupted.
+
+    \b
+    Examples:
+      cli.py prepare agora
+      cli.py prepare mydata --annotations mydata.pkl --images /data/mydata --store mydata.zarr
+    """
+    import dataclasses
+
+    from stages.prepare.run import prepare as run
+    from stages.prepare.run import rejected_lines
+    from stages.prepare.settings import PrepareSettings, dataset_files
+    from stages.settings import load_section
+
+    if Path(dataset).name != dataset or dataset in (".", ".."):
+        raise ConfigError(
+            f"`{dataset}` is not a name",
+            cause="DATASET names the dataset; paths go to --annotations, --images and --store",
+            next_command="cli.py prepare NAME --annotations FILE.pkl --images DIR",
+        )
+    settings = load_section(PrepareSettings, "prepare")
+    if cache is not None:
+        settings = dataclasses.replace(settings, cache=cache)
+    files = dataset_files(dataset, annotations=annotations, images=images)
+    report = run(
+        dataset,
+        files,
+        store=store or settings.stores / f"{dataset}.zarr",
+        settings=settings,
+        n_jobs=jobs or _n_cores(),
+        with_images=not no_images,
+        is_strict=strict,
+        must_rebuild=force,
+    )
+    if as_json:
+        click.echo(json.dumps(report.to_json(), indent=1))
+        return
+    for name, split in report.manifest.splits.items():
+        reasons = report.manifest.rejected_by_reason(name)
+        rejected = ", ".join(f"{n} {reason}" for reason, n in reasons.items()) or "none"
+        click.echo(f"{name}: {split.n_rows} read, {split.n_usable} usable, rejected: {rejected}")
+    for line in rejected_lines(report.manifest):
+        click.echo(f"  {line}")
+    state = "written" if report.was_published else "already up to date"
+    click.echo(f"{report.store}: {state} ({report.n_built} blocks built, {report.n_reused} reused)")
+
+
+def main() -> NoReturn:
+    cli.main()
+    raise AssertionError("main() leaves by itself")
+
+
+def _n_cores() -> int:
+    return len(os.sched_getaffinity(0))
+
+
+def _wants_traceback() -> bool:
+    return "--debug" in sys.argv
+
+
+def _terminate(_signal: int, _frame: FrameType | None) -> NoReturn:
+    raise _Terminated
+
+
+def _leave(code: int) -> NoReturn:
+    sys.exit(code)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,277 @@
+"""From a pickled data set to the columns of a store: units, frames, validity, reasons to reject.
+
+World millimetres become camera metres, distortion is kept, validity comes from NaN, the root is the
+first valid point whose name begins with `pelv`. Nothing is dropped: an example that cannot be used
+keeps its row and gets a status and a sentence saying why.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from pipeline.schema import BODY_MODELS, GENDERS, SPLITS, Kind, Status
+from pipeline.skeletons import Skeleton, root_index
+from pipeline.unpickling import (
+    Attributes,
+    PickledDataset,
+    Reading,
+    body_columns,
+    boxes,
+    camera_columns,
+    coords2d,
+    image_paths,
+    mask_columns,
+    surface_points,
+    world_coords,
+)
+
+Arrays = dict[str, npt.NDArray[Any]]
+
+
+@dataclass(frozen=True, slots=True)
+class Ragged:
+    """Rows of different lengths, one after the other.
+
+    Attributes:
+        values: (sum of lengths, ...).
+        lengths: int32 (N,).
+    """
+
+    values: npt.NDArray[Any]
+    lengths: npt.NDArray[np.int32]
+
+    def padded(self, start: int, stop: int, width: int) -> npt.NDArray[Any]:
+        """Rows `start` to `stop` (exclusive) as (stop - start, width, ...), zeros at the end."""
+        ends = np.cumsum(self.lengths[:stop], dtype=np.int64)
+        first = int(ends[start - 1]) if start else 0
+        last = int(ends[-1]) if stop else 0
+        lengths = self.lengths[start:stop]
+        out = np.zeros((len(lengths), width, *self.values.shape[1:]), dtype=self.values.dtype)
+        out[np.arange(width) < lengths[:, None]] = self.values[first:last]
+        return out
+
+
+@dataclass(frozen=True, slots=True)
+class SplitColumns:
+    """The annotation columns of one split, not yet padded to the widths of a store.
+
+    Attributes:
+        arrays: rectangular columns, (N, ...), `status` among them.
+        ragged: `image_path`, `mask` (bytes) and, for dense data sets, the surface points.
+        details: by row, why it is rejected, in a sentence.
+    """
+
+    arrays: Arrays
+    ragged: Mapping[str, Ragged]
+    details: Mapping[int, str]
+
+    @property
+    def n_rows(self) -> int:
+        return len(self.arrays["status"])
+
+
+@dataclass(frozen=True, slots=True)
+class DatasetColumns:
+    """A converted data set."""
+
+    kind: Kind
+    era: str
+    skeleton: Skeleton
+    splits: Mapping[str, SplitColumns]
+
+
+def convert(dataset: PickledDataset) -> DatasetColumns:
+    """Convert every split of a data set. Never raises for what is wrong with one example."""
+    kind = _kind_of(dataset)
+    splits = {
+        split: _convert_split(dataset.examples[split], dataset.skeleton, kind) for split in SPLITS
+    }
+    return DatasetColumns(kind, dataset.era, dataset.skeleton, splits)
+
+
+def _kind_of(dataset: PickledDataset) -> Kind:
+    def any_has(attribute: str) -> bool:
+        return any(
+            example.get(attribute) is not None
+            for examples in dataset.examples.values()
+            for example in examples
+        )
+
+    if dataset.dimensions == 3:
+        return Kind.PARAM if any_has("parameters") else Kind.KP3D
+    return Kind.DENSE if any_has("densepose") else Kind.KP2D
+
+
+class _Verdicts:
+    """The status of each row; the first reason found stands."""
+
+    def __init__(self, n_rows: int) -> None:
+        self.status = np.zeros(n_rows, dtype=np.uint8)
+        self.details: dict[int, str] = {}
+
+    def reject(self, rows: npt.NDArray[np.bool_], status: Status, detail: str) -> None:
+        for row in np.flatnonzero(rows & (self.status == Status.USABLE)).tolist():
+            self.status[row] = status
+            self.details[row] = detail
+
+
+def _convert_split(examples: Sequence[Attributes], skeleton: Skeleton, kind: Kind) -> SplitColumns:
+    verdicts = _Verdicts(len(examples))
+    ragged: dict[str, Ragged] = {}
+    arrays: Arrays = {}
+
+    paths = image_paths(examples)
+    no_path = np.array([path is None for path in paths], dtype=bool)
+    verdicts.reject(no_path, Status.MALFORMED_ANNOTATION, "image_path is absent or not text")
+    leaving = np.array([".." in (p or "").split("/") or "\0" in (p or "") for p in paths], bool)
+    verdicts.reject(leaving, Status.MALFORMED_ANNOTATION, "image_path leaves the images' folder")
+    ragged["image_path"] = _ragged_bytes([(p or "").encode("utf-8", "replace") for p in paths])
+
+    cameras_needed = kind in (Kind.KP3D, Kind.PARAM)
+    world_to_camera = _add_cameras(arrays, verdicts, examples, are_needed=cameras_needed)
+    if cameras_needed:
+        _add_joints3d(arrays, verdicts, examples, skeleton, world_to_camera)
+    elif kind is Kind.KP2D:
+        validity, coords = _joints2d(verdicts, examples, skeleton)
+        arrays |= {"point_validity": validity, "coords2d": coords}
+    else:
+        validity, coords = _joints2d(verdicts, examples, skeleton)
+        arrays |= {"joint_validity": validity, "joints2d": coords}
+        _add_surface_points(ragged, verdicts, examples)
+    if kind is Kind.PARAM:
+        _add_body(arrays, verdicts, examples)
+
+    _add_boxes(arrays, verdicts, examples)
+    masks = mask_columns(examples)
+    verdicts.reject(
+        masks.reading == Reading.MALFORMED, Status.UNREADABLE_MASK, "the mask cannot be decoded"
+    )
+    ragged["mask"] = _ragged_bytes(masks.counts)
+    arrays |= {"mask_length": ragged["mask"].lengths, "mask_size": masks.size}
+
+    if kind is Kind.DENSE:
+        has_point = ragged["surface_validity"].lengths > 0
+        n_points = ragged["surface_validity"].lengths
+        valid_points = (
+            np.add.reduceat(
+                np.r_[ragged["surface_validity"].values, False].astype(np.int64),
+                np.r_[0, np.cumsum(n_points)[:-1]].astype(np.int64),
+            )
+            if len(examples)
+            else np.zeros(0, dtype=np.int64)
+        )
+        has_point = has_point & (valid_points > 0)
+        arrays["root_index"] = np.full(len(examples), -1, dtype=np.int32)
+    else:
+        has_point = arrays["point_validity"].any(axis=1)
+        arrays["root_index"] = root_index(arrays["point_validity"], skeleton)
+    verdicts.reject(~has_point, Status.NO_VALID_POINT, "no point is annotated and finite")
+    arrays["status"] = verdicts.status
+    return SplitColumns(arrays, ragged, verdicts.details)
+
+
+def _add_cameras(
+    arrays: Arrays, verdicts: _Verdicts, examples: Sequence[Attributes], *, are_needed: bool
+) -> npt.NDArray[np.float64]:
+    """Add the camera columns; returns world (mm) to camera (m) as float64 (N, 3, 4)."""
+    cameras = camera_columns(examples)
+    malformed = cameras.reading == Reading.MALFORMED
+    verdicts.reject(malformed, Status.UNREADABLE_CAMERA, "the camera is malformed or not finite")
+    fisheye = cameras.reading == Reading.FISHEYE
+    verdicts.reject(fisheye, Status.FISHEYE_CAMERA, "a fisheye camera is not a pinhole camera")
+    if are_needed:
+        absent = cameras.reading == Reading.ABSENT
+        verdicts.reject(absent, Status.UNREADABLE_CAMERA, "the example has no camera")
+    translation = -np.einsum("nij,nj->ni", cameras.rotation, cameras.optical_centre) / 1000
+    extrinsics = np.concatenate([cameras.rotation, translation[:, :, None]], axis=2)
+    is_read = (cameras.reading == Reading.READ)[:, None, None]
+    arrays["intrinsics"] = np.where(is_read, cameras.intrinsics, 0).astype(np.float32)
+    arrays["extrinsics"] = extrinsics.astype(np.float32)
+    arrays["distortion"] = cameras.distortion.astype(np.float32)
+    arrays["world_up"] = cameras.world_up.astype(np.float32)
+    return extrinsics
+
+
+def _add_joints3d(
+    arrays: Arrays,
+    verdicts: _Verdicts,
+    examples: Sequence[Attributes],
+    skeleton: Skeleton,
+    world_to_camera: npt.NDArray[np.float64],
+) -> None:
+    world = world_coords(examples, n_joints=len(skeleton.joint_names))
+    malformed = np.isin(world.reading, (Reading.MALFORMED, Reading.ABSENT))
+    verdicts.reject(malformed, Status.MALFORMED_ANNOTATION, "world_coords are absent or malformed")
+    rotation, translation = world_to_camera[:, :, :3], world_to_camera[:, None, :, 3]
+    with np.errstate(invalid="ignore", over="ignore"):
+        # Millimetres to metres first: what is large in the world must cancel in float64.
+        camera = np.matmul(world.values * 0.001, rotation.transpose(0, 2, 1)) + translation
+        coords3d = camera.astype(np.float32)
+    validity = np.isfinite(coords3d).all(axis=2)
+    coords3d[~validity] = 0
+    arrays |= {"coords3d": coords3d, "point_validity": validity}
+
+
+def _joints2d(
+    verdicts: _Verdicts, examples: Sequence[Attributes], skeleton: Skeleton
+) -> tuple[npt.NDArray[np.bool_], npt.NDArray[np.float32]]:
+    pixels = coords2d(examples, n_joints=len(skeleton.joint_names))
+    malformed = pixels.reading == Reading.MALFORMED
+    verdicts.reject(malformed, Status.MALFORMED_ANNOTATION, "coords are malformed")
+    coords = pixels.values.astype(np.float32)
+    validity = np.isfinite(coords).all(axis=2)
+    coords[~validity] = 0
+    return validity, coords
+
+
+def _add_surface_points(
+    ragged: dict[str, Ragged], verdicts: _Verdicts, examples: Sequence[Attributes]
+) -> None:
+    points = surface_points(examples)
+    malformed = points.reading == Reading.MALFORMED
+    verdicts.reject(malformed, Status.MALFORMED_ANNOTATION, "densepose is malformed")
+    validity = np.isfinite(points.pixels).all(axis=1) & np.isfinite(points.weights).all(axis=1)
+    ragged["surface_validity"] = Ragged(validity, points.lengths)
+    ragged["surface_pixels"] = Ragged(np.where(validity[:, None], points.pixels, 0), points.lengths)
+    ragged["surface_vertices"] = Ragged(points.vertices, points.lengths)
+    weights = np.where(validity[:, None], points.weights, 0)
+    ragged["surface_weights"] = Ragged(weights, points.lengths)
+
+
+def _add_body(arrays: Arrays, verdicts: _Verdicts, examples: Sequence[Attributes]) -> None:
+    body = body_columns(examples)
+    malformed = body.reading == Reading.MALFORMED
+    verdicts.reject(malformed, Status.MALFORMED_ANNOTATION, "the body parameters are malformed")
+    models = {name: code for code, name in enumerate(BODY_MODELS)}
+    genders = {name: code for code, name in enumerate(GENDERS)}
+    is_read = body.reading == Reading.READ
+    unknown = np.array([is_read[i] and m not in models for i, m in enumerate(body.model)], bool)
+    verdicts.reject(unknown, Status.MALFORMED_ANNOTATION, "the body model is not a known one")
+    arrays["body_model"] = np.array([models.get(name, 0) for name in body.model], dtype=np.uint8)
+    arrays["body_gender"] = np.array([genders.get(g, 0) for g in body.gender], dtype=np.uint8)
+    arrays["body_pose"] = body.pose
+    arrays["body_shape"] = body.shape
+    arrays["body_translation"] = body.translation
+    arrays["body_kid_factor"] = body.kid_factor
+    arrays["body_scale"] = body.scale
+
+
+def _add_boxes(arrays: Arrays, verdicts: _Verdicts, examples: Sequence[Attributes]) -> None:
+    found = boxes(examples)
+    box = found.values.astype(np.float32)
+    with np.errstate(invalid="ignore"):
+        is_good = (found.reading == Reading.READ) & np.isfinite(box).all(axis=1)
+        is_good &= (box[:, 2:] >= 0).all(axis=1)
+    verdicts.reject(~is_good, Status.MALFORMED_ANNOTATION, "bbox is absent, not finite or negative")
+    arrays["bbox"] = np.where(is_good[:, None], box, 0).astype(np.float32)
+
+
+def _ragged_bytes(rows: Sequence[bytes]) -> Ragged:
+    return Ragged(
+        np.frombuffer(b"".join(rows), dtype=np.uint8), np.array([len(r) for r in rows], np.int32)
+    )

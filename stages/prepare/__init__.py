@@ -1,0 +1,1 @@
+"""Pickled annotations in, a published store out."""
