@@ -9,12 +9,11 @@ import tensorflow as tf
 
 
 class BatchRenormalization(keras.layers.Layer):
-    """Normalise each channel, in training by γ·x̂·r + (γ'd + β) with clipped corrections r and d.
+    """Normalise each channel, in training by γ·x̂·r + (γ·d + β) with clipped corrections r and d.
 
     x̂ is normalised by the batch's mean and *biased* variance. r = sqrt((var + ε) / (running var
     + ε)), clipped to [1/rmax, rmax], and d = (mean − running mean) / sqrt(running var + ε), clipped
-    to
-    ±dmax, let no gradient through; `var` in r and in the running average is the *unbiased*
+    to ±dmax, let no gradient through; `var` in r and in the running average is the *unbiased*
     variance, as the fused kernel returns it. With rmax = 1 and dmax = 0 (the beginning) this is
     plain batch normalisation; raise both by `set_limits` as training goes on.
 

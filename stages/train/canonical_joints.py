@@ -33,16 +33,24 @@ class Symmetry:
     center: tuple[int, ...]
 
 
-def joint_symmetry(joint_names: Sequence[str]) -> Symmetry:
-    """Pair `l...` with `r...`; a joint without a twin counts as a centre joint."""
-    index = {name: i for i, name in enumerate(joint_names)}
-    pairs = [
-        (i, index["r" + name[1:]])
-        for i, name in enumerate(joint_names)
-        if name.startswith("l") and "r" + name[1:] in index
-    ]
+def joint_symmetry(skeletons: Sequence[Sequence[str]]) -> Symmetry:
+    """Pair `l...` with `r...` within each skeleton; a joint without a twin is a centre joint.
+
+    Returns:
+        Positions in the concatenation of the skeletons.
+    """
+    pairs: list[tuple[int, int]] = []
+    start = 0
+    for names in skeletons:
+        index = {name: start + i for i, name in enumerate(names)}
+        pairs += [
+            (i, index["r" + name[1:]])
+            for name, i in index.items()
+            if name.startswith("l") and "r" + name[1:] in index
+        ]
+        start += len(names)
     left, right = tuple(a for a, _ in pairs), tuple(b for _, b in pairs)
-    center = tuple(i for i in range(len(joint_names)) if i not in {*left, *right})
+    center = tuple(i for i in range(start) if i not in {*left, *right})
     return Symmetry(left, right, center)
 
 
@@ -65,25 +73,26 @@ class CanonicalJoints(keras.layers.Layer):
     float32 (..., 3), canonical metres.
 
     Args:
-        joint_names: J names.
+        skeletons: per skeleton its joint names, J in all. A hip of one is no hip of another.
         positions: (J, 3), canonical metres, left-right symmetric in x.
-        max_offset: metres; the optimiser clips longer offsets.
+        max_offset: metres; the optimiser clips longer offsets. 0: no bound.
         trainable: False keeps the joints where they are.
     """
 
     def __init__(
         self,
-        joint_names: Sequence[str],
+        skeletons: Sequence[Sequence[str]],
         *,
         positions: npt.ArrayLike,
         max_offset: float = 0.07,
         **kwargs: Any,
     ) -> None:
         super().__init__(**{"dtype": "float32", "autocast": False, **kwargs})
+        joint_names = [name for names in skeletons for name in names]
         self.positions = np.asarray(positions, np.float32)
         if self.positions.shape != (len(joint_names), 3):
             raise ValueError(f"{len(joint_names)} joints, positions {self.positions.shape}")
-        self.symmetry = joint_symmetry(joint_names)
+        self.symmetry = joint_symmetry(skeletons)
         self.free = np.array([not is_hand_joint(name) for name in joint_names], np.float32)
         constraint = keras.constraints.MaxNorm(max_offset, axis=1) if max_offset else None
         self.left_offsets = self._offsets("left_offsets", len(self.symmetry.left), 3, constraint)

@@ -126,7 +126,7 @@ class PointField(keras.layers.Layer):
         self.center = (low + high) / 2
         self.extent = high - low
         self.signature_scale = _signature_scale(eigenvalues, settings)
-        regularizer = RowMeanSquare(settings.lbo_eigval_regul)
+        regularizer: RowMeanSquare | None = RowMeanSquare(settings.lbo_eigval_regul)
 
         policy = self.dtype_policy
         width = settings.field_posenc_dim

@@ -32,7 +32,7 @@ class Reconstruction:
         mix_3d_inside_fov: share of the 3D-based estimate in view; None: none at all.
     """
 
-    points_border: float = 1.0
+    points_border: float = 0.75
     output_border: float | None = None
     decide_on_3d: bool = True
     weak_perspective: bool = False

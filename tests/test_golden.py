@@ -1,0 +1,48 @@
+"""What we compute is what the published reference computes, values and gradients.
+
+Runs every npz file of the folder named by POSESHARD_GOLDEN (default: shared/golden beside the
+repository) through the check its prefix names.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+from pathlib import Path
+
+import pytest
+
+from tests.golden.comparison import Golden
+
+FOLDER = Path(
+    os.environ.get("POSESHARD_GOLDEN", Path(__file__).resolve().parents[2] / "shared" / "golden")
+)
+FILES = sorted(FOLDER.glob("*.npz"))
+
+# Prefix: module of tests.golden and function. Modules are imported when needed: TensorFlow is slow.
+CHECKS = {
+    "batch_renorm": "network.check_batch_renormalization",
+    "canonical_locs": "network.check_canonical_joints",
+    "crop_posepile": "crops.check_offline_crops",
+    "distribute_batch": "recipe.check_source_counts",
+    "field": "network.check_field",
+    "heads": "network.check_heads",
+    "learning_rate": "recipe.check_schedules",
+    "loss2d_gt": "network.check_loss_with_2d_truth",
+    "loss3d_gt": "network.check_loss_with_3d_truth",
+    "metrics_geom": "network.check_metrics_and_geometry",
+    "my_norm": "network.check_robust_norm",
+    "reconstruct_absolute": "network.check_reconstruction",
+    "traincrop": "crops.check_training_crops",
+}
+
+
+@pytest.mark.skipif(not FILES, reason=f"no golden files in {FOLDER}")
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
+def test_agrees_with_the_reference(path: Path) -> None:
+    prefix = path.name.partition("__")[0]
+    assert prefix in CHECKS, f"{path.name}: no check for the prefix {prefix!r}"
+    module, _, name = CHECKS[prefix].partition(".")
+    golden = Golden(path)
+    getattr(importlib.import_module(f"tests.golden.{module}"), name)(golden)
+    print(golden.conclude())
