@@ -1,15 +1,34 @@
-"""Read a pickle in a child process that may crash, hang or run out of memory harmlessly."""
+"""Read a pickle in a child process that may crash, hang or run out of memory harmlessly.
+
+The child unpickles, applies the caller's function to the data set and writes the arrays that
+this returns into an anonymous file; their names, dtypes and shapes follow as JSON through a pipe.
+The parent maps the file. It never unpickles anything, least of all from the child, and the
+object graph is never taken apart: the child simply ends.
+"""
 
 from __future__ import annotations
 
+import json
+import mmap
+import os
+import traceback
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import numpy.typing as npt
 
-from pipeline.unpickling.annotations import PickledDataset
+from errors import SourceError
+from pipeline.unpickling.annotations import PickledDataset, dataset_from_pickle
+from pipeline.unpickling.diagnosis import source_error
+from pipeline.unpickling.guard import Death, GuardedChild, Limits, limit_cpu
+from pipeline.unpickling.source_file import map_source
+from pipeline.unpickling.unpickler import Unreadable, printable, unpickle
+
+_ALIGNMENT = 64
+_MIB = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,21 +43,6 @@ class Extract:
     facts: Mapping[str, Any] = field(default_factory=dict)
 
 
-class PendingRead:
-    """A read under way in a child process; `result()` waits for it, once."""
-
-    def result(self) -> Extract:
-        """Raises:
-        SourceError: the file cannot be read; no part of it is returned.
-        """
-        raise NotImplementedError
-
-
-def begin_read(path: Path, extract: Callable[[PickledDataset], Extract]) -> PendingRead:
-    """Start reading, so that the parent can import or prepare something meanwhile."""
-    raise NotImplementedError
-
-
 def read_isolated(path: Path, extract: Callable[[PickledDataset], Extract]) -> Extract:
     """Read `path` in a guarded child, apply `extract` there and bring its arrays home.
 
@@ -46,3 +50,129 @@ def read_isolated(path: Path, extract: Callable[[PickledDataset], Extract]) -> E
         SourceError: the file cannot be read; no part of it is returned.
     """
     return begin_read(path, extract).result()
+
+
+def begin_read(path: Path, extract: Callable[[PickledDataset], Extract]) -> PendingRead:
+    """Start reading, so that the parent can import or prepare something meanwhile.
+
+    Raises:
+        SourceError: the file cannot even be opened.
+    """
+    data = map_source(path)
+    columns = os.memfd_create("poseshard-columns")
+    child = GuardedChild(lambda: _read(path, data, extract, columns), _limits(len(data)))
+    return PendingRead(path, data, columns, child)
+
+
+class PendingRead:
+    """A read under way in a child process; `result()` waits for it, once."""
+
+    def __init__(self, path: Path, data: mmap.mmap, columns: int, child: GuardedChild) -> None:
+        self._path = path
+        self._data = data
+        self._columns = columns
+        self._child = child
+
+    def result(self) -> Extract:
+        """What `extract` returned.
+
+        Raises:
+            SourceError: the file cannot be read; no part of it is returned.
+        """
+        try:
+            answer = self._child.answer()
+            if isinstance(answer, Death):
+                raise source_error(self._path, self._data, Unreadable(answer.reason))
+            message: dict[str, Any] = json.loads(answer)
+            if "unreadable" in message:
+                raise source_error(self._path, self._data, Unreadable(**message["unreadable"]))
+            if "error" in message:
+                error = SourceError(**message["error"])
+                for note in message.get("notes", ()):
+                    error.add_note(note)
+                raise error
+            return Extract(_map_arrays(self._columns, message["arrays"]), message["facts"])
+        finally:
+            os.close(self._columns)
+
+
+def _limits(size: int) -> Limits:
+    """Several times what the greediest genuine file needs, and harmless."""
+    return Limits(memory_bytes=256 * _MIB + 24 * size, cpu_seconds=0.7 + size / 2e6)
+
+
+def _read(
+    path: Path, data: mmap.mmap, extract: Callable[[PickledDataset], Extract], columns: int
+) -> bytes:
+    """The child's part: the answer as JSON, the arrays in the file `columns`."""
+    message: dict[str, Any]
+    try:
+        unpickled = unpickle(data)
+        limit_cpu(2.0 + len(data) / 1e6)
+        dataset = dataset_from_pickle(unpickled, path)
+        extracted = extract(dataset)
+        message = {
+            "facts": dict(extracted.facts),
+            "arrays": _write_arrays(extracted.arrays, columns),
+        }
+    except Unreadable as problem:
+        message = {
+            "unreadable": {
+                "reason": problem.reason,
+                "asked_for": problem.asked_for,
+                "offset": problem.offset,
+            }
+        }
+    except SourceError as error:
+        message = {
+            "error": {
+                "what": error.what,
+                "where": error.where,
+                "cause": error.cause,
+                "next_command": error.next_command,
+            }
+        }
+    except Exception as error:  # noqa: BLE001  # the worker's edge
+        kind = "memory" if isinstance(error, MemoryError) else type(error).__name__
+        message = {
+            "error": {
+                "what": "cannot convert the annotations",
+                "where": str(path),
+                "cause": f"{kind}: {printable(str(error))}",
+                "next_command": "--debug shows the place in the program",
+            },
+            "notes": [traceback.format_exc()],
+        }
+    return json.dumps(message).encode()
+
+
+def _write_arrays(arrays: Mapping[str, npt.NDArray[Any]], columns: int) -> list[dict[str, Any]]:
+    described = []
+    offset = 0
+    for name, array in arrays.items():
+        if array.dtype.kind not in "biuf":
+            raise TypeError(f"{name}: only numbers can leave the child, not {array.dtype}")
+        raw = np.ascontiguousarray(array).reshape(-1).view(np.uint8).data
+        described.append(
+            {"name": name, "dtype": array.dtype.str, "shape": array.shape, "offset": offset}
+        )
+        written = 0
+        while written < len(raw):
+            written += os.pwrite(columns, raw[written:], offset + written)
+        offset += -(-len(raw) // _ALIGNMENT) * _ALIGNMENT
+    os.ftruncate(columns, offset)
+    return described
+
+
+def _map_arrays(columns: int, described: list[dict[str, Any]]) -> dict[str, npt.NDArray[Any]]:
+    size = os.fstat(columns).st_size
+    buffer = mmap.mmap(columns, size) if size else bytearray()
+    return {
+        entry["name"]: np.ndarray(
+            tuple(entry["shape"]),
+            np.dtype(entry["dtype"]),
+            buffer,
+            entry["offset"] if np.prod(entry["shape"]) else 0,
+        )
+        for entry in described
+    }
