@@ -72,8 +72,6 @@ def locate(data: mmap.mmap) -> tuple[int, Unreadable | None]:
         # Some µs per opcode, and generous for the smallest files.
         size = len(data)
         limits = Limits(memory_bytes=(256 << 20) + 24 * size, cpu_seconds=0.5 + size / 1e6)
-            memory_bytes=(256 << 20) + 24 * len(data), cpu_seconds=0.5 + len(data) / 1e6
-        )
         answer = GuardedChild(lambda: _read_slowly(data, shared), limits).answer()
         offset: int = _OFFSET.unpack_from(shared)[0]
     if isinstance(answer, Death):
