@@ -54,7 +54,7 @@ class _Group(click.Group):
             _leave(EXIT_FAILED)
         except BrokenPipeError:
             _leave(EXIT_FAILED)
-        except Exception as error:  # noqa: BLE001 - the process edge
+        except Exception as error:  # the process edge
             if _wants_traceback():
                 raise
             click.echo(

@@ -89,7 +89,7 @@ class Manifest:
             "format": FORMAT,
             "status_names": {str(code): name for code, name in sorted(self.status_names.items())},
             "splits": {name: self._split_to_json(name) for name in self.splits},
-            "metadata": {path: _shard_to_json(r) for path, r in sorted(self.metadata.items())},
+            "metadata": {path: _shard_to_json(r) for path, r in self.metadata.items()},
         }
 
     def _split_to_json(self, name: str) -> Json:

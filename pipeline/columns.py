@@ -55,6 +55,11 @@ class Ragged:
         out[np.arange(width) < lengths[:, None]] = self.values[first:last]
         return out
 
+    def any_per_row(self) -> npt.NDArray[np.bool_]:
+        """Whether any value of each row is true, (N,); False for an empty row."""
+        row_of_value = np.repeat(np.arange(len(self.lengths)), self.lengths)
+        return np.bincount(row_of_value[self.values.astype(bool)], minlength=len(self.lengths)) > 0
+
 
 @dataclass(frozen=True, slots=True)
 class SplitColumns:
@@ -155,20 +160,10 @@ def _convert_split(examples: Sequence[Attributes], skeleton: Skeleton, kind: Kin
     arrays |= {"mask_length": ragged["mask"].lengths, "mask_size": masks.size}
 
     if kind is Kind.DENSE:
-        has_point = ragged["surface_validity"].lengths > 0
-        n_points = ragged["surface_validity"].lengths
-        valid_points = (
-            np.add.reduceat(
-                np.r_[ragged["surface_validity"].values, False].astype(np.int64),
-                np.r_[0, np.cumsum(n_points)[:-1]].astype(np.int64),
-            )
-            if len(examples)
-            else np.zeros(0, dtype=np.int64)
-        )
-        has_point = has_point & (valid_points > 0)
+        has_point = ragged["surface_validity"].any_per_row()
         arrays["root_index"] = np.full(len(examples), -1, dtype=np.int32)
     else:
-        has_point = arrays["point_validity"].any(axis=1)
+        has_point = np.any(arrays["point_validity"], axis=1)
         arrays["root_index"] = root_index(arrays["point_validity"], skeleton)
     verdicts.reject(~has_point, Status.NO_VALID_POINT, "no point is annotated and finite")
     arrays["status"] = verdicts.status
@@ -224,7 +219,7 @@ def _joints2d(
     malformed = pixels.reading == Reading.MALFORMED
     verdicts.reject(malformed, Status.MALFORMED_ANNOTATION, "coords are malformed")
     coords = pixels.values.astype(np.float32)
-    validity = np.isfinite(coords).all(axis=2)
+    validity: npt.NDArray[np.bool_] = np.all(np.isfinite(coords), axis=2)
     coords[~validity] = 0
     return validity, coords
 
@@ -235,7 +230,8 @@ def _add_surface_points(
     points = surface_points(examples)
     malformed = points.reading == Reading.MALFORMED
     verdicts.reject(malformed, Status.MALFORMED_ANNOTATION, "densepose is malformed")
-    validity = np.isfinite(points.pixels).all(axis=1) & np.isfinite(points.weights).all(axis=1)
+    validity: npt.NDArray[np.bool_] = np.all(np.isfinite(points.pixels), axis=1)
+    validity &= np.all(np.isfinite(points.weights), axis=1)
     ragged["surface_validity"] = Ragged(validity, points.lengths)
     ragged["surface_pixels"] = Ragged(np.where(validity[:, None], points.pixels, 0), points.lengths)
     ragged["surface_vertices"] = Ragged(points.vertices, points.lengths)
