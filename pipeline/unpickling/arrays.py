@@ -188,6 +188,15 @@ def ranges(
     return np.repeat(starts - before, lengths) + np.arange(int(lengths.sum()))
 
 
+def flags_per_run(
+    flags: npt.NDArray[np.bool_], lengths: npt.NDArray[np.integer]
+) -> npt.NDArray[np.int64]:
+    """How many flags are set within each of consecutive runs of these lengths: int64 (N,)."""
+    before = np.concatenate([[0], np.cumsum(flags, dtype=np.int64)])
+    ends = np.cumsum(lengths)
+    return cast(npt.NDArray[np.int64], before[ends] - before[ends - lengths])
+
+
 _Key = tuple[np.dtype[Any], str]
 _Place = Callable[[npt.NDArray[np.intp], Sequence[ArrayPieces], _Key], None]
 

@@ -4,11 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from pipeline.unpickling.annotations import Attributes
+from pipeline.unpickling.annotations import Attributes, attributes_of
+from pipeline.unpickling.arrays import decode_fixed, decode_ragged, ranges
+from pipeline.unpickling.fields import Reading, column, readings
+from pipeline.unpickling.standins import BrownConradyEx, Camera, FisheyeKannalaBrandt
+
+_LENGTHS = (0, 5, 8, 12, 14)  # numbers of coefficients of OpenCV's pinhole models
+_FISHEYE_LENGTH = 4
+_LARGEST = 1e30  # what float32 still holds after any conversion of units
+_NO_COEFFICIENTS = "missing"
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,5 +44,106 @@ class CameraColumns:
 
 
 def camera_columns(examples: Sequence[Attributes]) -> CameraColumns:
-    """`camera` of each example; an object shared by many examples is converted once."""
-    raise NotImplementedError
+    """`camera` of each example; an object shared by many examples is converted once.
+
+    A camera is MALFORMED if R, t or the intrinsic matrix is missing, of the wrong shape or not
+    finite, or the distortion is of no known length; FISHEYE if its distortion model is
+    Kannala-Brandt's (four coefficients). `world_up` is only a hint: a malformed one is zero.
+    """
+    cameras = column(examples, "camera")
+    distinct = {id(camera): camera for camera in cameras}
+    if len(distinct) == len(cameras):
+        return _convert(cameras)
+    numbers = {key: number for number, key in enumerate(distinct)}
+    rows = np.fromiter((numbers[id(camera)] for camera in cameras), np.intp, count=len(cameras))
+    once = _convert(list(distinct.values()))
+    return CameraColumns(
+        reading=once.reading[rows],
+        rotation=once.rotation[rows],
+        optical_centre=once.optical_centre[rows],
+        intrinsics=once.intrinsics[rows],
+        distortion=once.distortion[rows],
+        distortion_length=once.distortion_length[rows],
+        world_up=once.world_up[rows],
+    )
+
+
+def _convert(cameras: Sequence[object]) -> CameraColumns:
+    n_cameras = len(cameras)
+    states = [
+        (attributes_of(camera) if type(camera) is Camera else None) or {} for camera in cameras
+    ]
+    rotation = np.zeros((n_cameras, 3, 3))
+    optical_centre = np.zeros((n_cameras, 3))
+    intrinsics = np.zeros((n_cameras, 3, 3))
+    read = np.ones(n_cameras, dtype=np.bool_)
+    parts = (("R", rotation), ("t", optical_centre), ("intrinsic_matrix", intrinsics))
+    for name, array in parts:
+        read &= decode_fixed(column(states, name), array)
+        flat = array.reshape(n_cameras, -1)
+        read &= (np.abs(flat) < _LARGEST).all(axis=1)  # False for NaN too
+
+    distortion, distortion_length, fisheye, distortion_read = _distortions(states)
+    read &= distortion_read & ~fisheye
+    world_up = np.zeros((n_cameras, 3))
+    decode_fixed(column(states, "world_up"), world_up)
+    reading = readings(cameras, read)
+    reading[fisheye] = Reading.FISHEYE
+    dropped = ~read
+    rotation[dropped] = np.eye(3)
+    to_clear: tuple[npt.NDArray[Any], ...] = (
+        optical_centre,
+        intrinsics,
+        distortion,
+        distortion_length,
+        world_up,
+    )
+    for array in to_clear:
+        array[dropped] = 0
+    return CameraColumns(
+        reading=reading,
+        rotation=rotation,
+        optical_centre=optical_centre,
+        intrinsics=intrinsics,
+        distortion=distortion,
+        distortion_length=distortion_length,
+        world_up=_unit(world_up),
+    )
+
+
+def _distortions(
+    states: Sequence[Attributes],
+) -> tuple[
+    npt.NDArray[np.float32], npt.NDArray[np.int32], npt.NDArray[np.bool_], npt.NDArray[np.bool_]
+]:
+    """Coefficients (M, 14), their number (M,), which are fisheye (M,), which are readable (M,)."""
+    coefficients, fisheye = [], np.zeros(len(states), dtype=np.bool_)
+    for i, state in enumerate(states):
+        value = state.get("_distortion_model", state.get("distortion_coeffs"))
+        model = type(value)
+        if model is FisheyeKannalaBrandt:
+            fisheye[i] = True
+            value = None
+        elif model is BrownConradyEx:
+            value = (attributes_of(value) or {}).get("coeffs", _NO_COEFFICIENTS)
+        coefficients.append(value)
+    flat, lengths, decoded = decode_ragged(coefficients, row_shape=(), dtype=np.float32)
+    finite = np.isfinite(flat)
+    absent = np.array([value is None for value in coefficients], dtype=np.bool_)
+    fisheye |= decoded & (lengths == _FISHEYE_LENGTH)
+    fits = decoded & np.isin(lengths, _LENGTHS)
+    rows = np.repeat(np.arange(len(states)), lengths)
+    fits[rows[~finite]] = False
+    kept = np.where(fits, lengths, 0)
+    distortion = np.zeros((len(states), _LENGTHS[-1]), dtype=np.float32)
+    distortion[np.repeat(np.arange(len(states)), kept), ranges(np.zeros_like(kept), kept)] = flat[
+        np.repeat(fits, lengths)
+    ]
+    return distortion, kept.astype(np.int32), fisheye, absent | fits
+
+
+def _unit(vectors: npt.NDArray[np.float64]) -> npt.NDArray[np.float32]:
+    with np.errstate(all="ignore"):
+        lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
+        unit = vectors / lengths
+    return np.where(np.isfinite(unit), unit, 0).astype(np.float32)
