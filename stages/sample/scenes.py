@@ -1,0 +1,179 @@
+"""Pictures of people in places: what is in front of the camera, and what the camera sees of it."""
+
+from __future__ import annotations
+
+import functools
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from scipy import sparse
+
+from stages.sample.appearance import colours
+from stages.sample.backgrounds import Place, cast_shadow, paint_place
+from stages.sample.body import rest_body
+from stages.sample.people import PosedBody
+from stages.sample.rasterizer import Fragments, rasterize
+from stages.sample.surface import Array
+from stages.sample.viewpoints import View
+
+
+@dataclass(frozen=True, slots=True)
+class Solid:
+    """A thing: seat, crate, pillar. Same fields as a body's mesh, one colour.
+
+    Attributes:
+        vertices: float64 (V, 3), world, metres.
+        normals: float64 (V, 3).
+        faces: int32 (F, 3).
+        colour: float64 (3,), linear RGB.
+    """
+
+    vertices: Array
+    normals: Array
+    faces: Array
+    colour: Array
+
+
+@dataclass(frozen=True, slots=True)
+class Scene:
+    """Everything before the camera."""
+
+    place: Place
+    people: tuple[PosedBody, ...]
+    solids: tuple[Solid, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Sight:
+    """What a view shows of a scene, before colours.
+
+    Attributes:
+        fragments: over the supersampled picture; their faces count through `faces`.
+        faces: int64 (F, 3) into all vertices of all people, then of all solids.
+        owners: int64 (M,), of each fragment: the person's position in the scene, then the solids'.
+        supersampling: how many pixels of the fragments make one side of a picture's pixel.
+    """
+
+    fragments: Fragments
+    faces: Array
+    owners: Array
+    supersampling: int
+
+
+def box(center: Array, size: Array, *, yaw: float, colour: Array) -> Solid:
+    """A cuboid turned about the vertical, its sides cut into small squares for the rasterizer."""
+    n = 6
+    u, v = np.meshgrid(np.linspace(-1, 1, n + 1), np.linspace(-1, 1, n + 1))
+    sheet = np.stack([u.ravel(), v.ravel(), np.ones(u.size)], axis=1)
+    corner = (np.arange(n)[:, None] * (n + 1) + np.arange(n)).ravel()
+    right, below = corner + 1, corner + n + 1
+    cut = np.concatenate(
+        [np.stack([corner, right, below], 1), np.stack([right, below + 1, below], 1)]
+    )
+    vertices, normals, faces = [], [], []
+    for axis in range(3):
+        for sign in (1.0, -1.0):
+            turn = np.roll(np.eye(3), axis, axis=1)
+            turn = turn * sign if sign > 0 else turn * np.array([[1.0], [-1.0], [-1.0]])
+            faces.append(cut + len(sheet) * len(vertices))
+            vertices.append(sheet @ turn)
+            normals.append(np.broadcast_to(turn[2], sheet.shape))
+    c, s = np.cos(yaw), np.sin(yaw)
+    rotation = np.array([[c, 0, s], [0, 1, 0], [-s, 0, c]])
+    return Solid(
+        vertices=np.concatenate(vertices) * size / 2 @ rotation.T + center,
+        normals=np.concatenate(normals) @ rotation.T,
+        faces=np.concatenate(faces).astype(np.int32),
+        colour=colour,
+    )
+
+
+def look(scene: Scene, view: View, *, supersampling: int) -> Sight:
+    """Resolve visibility."""
+    body_faces = rest_body().faces
+    meshes = [(p.vertices, body_faces) for p in scene.people]
+    meshes += [(solid.vertices, solid.faces) for solid in scene.solids]
+    starts = np.cumsum([0] + [len(vertices) for vertices, _ in meshes])
+    faces = np.concatenate(
+        [mesh + start for (_, mesh), start in zip(meshes, starts[:-1], strict=True)]
+    ).astype(np.int64)
+    pixels, depth = view.project(np.concatenate([vertices for vertices, _ in meshes]))
+    size = (view.size[0] * supersampling, view.size[1] * supersampling)
+    fragments = rasterize((pixels + 0.5) * supersampling - 0.5, depth, faces, size=size)
+    ends = np.cumsum([len(mesh) for _, mesh in meshes])
+    owners = np.searchsorted(ends, fragments.faces, side="right")
+    return Sight(fragments, faces, owners, supersampling)
+
+
+def visible_mask(sight: Sight, view: View, people: Array) -> Array:
+    """Pixels at least half covered by some people (positions in the scene), bool (H, W)."""
+    height, width = view.size
+    n = sight.supersampling
+    covered = np.zeros(height * width * n * n, np.uint8)
+    covered[sight.fragments.pixels[np.isin(sight.owners, people)]] = 1
+    counts = covered.reshape(height, n, width, n).sum(axis=(1, 3))
+    mask: Array = counts * 2 >= n * n
+    return mask
+
+
+def paint(scene: Scene, view: View, sight: Sight) -> Array:
+    """The picture, uint8 (H, W, 3), sRGB."""
+    height, width = view.size
+    n = sight.supersampling
+    solid_vertices = [solid.vertices for solid in scene.solids]
+    shadow_casters = np.concatenate([*(p.vertices for p in scene.people), *solid_vertices])
+    background = paint_place(scene.place, view, cast_shadow(shadow_casters, scene.place.light))
+    layer = np.zeros((height * width * n * n, 4), np.float32)
+    layer[sight.fragments.pixels, :3] = _shade(scene, view, sight)
+    layer[sight.fragments.pixels, 3] = 1.0
+    layer = layer.reshape(height * n, width * n, 4)
+    if n > 1:
+        layer = cv2.resize(layer, (width, height), interpolation=cv2.INTER_AREA)
+    linear = layer[..., :3] + background * (1.0 - layer[..., 3:])
+    return (np.sqrt(np.clip(linear, 0.0, 1.0)) * 255.0 + 0.5).astype(np.uint8)
+
+
+def _shade(scene: Scene, view: View, sight: Sight) -> Array:
+    """Colours of the fragments, float32 (M, 3): ambient, wrapped diffuse and a little shine."""
+    body = rest_body()
+    normals = np.concatenate(
+        [*(vertex_normals(p.vertices) for p in scene.people), *(s.normals for s in scene.solids)]
+    )
+    places = np.concatenate(
+        [*(body.vertices for _ in scene.people), *(s.vertices for s in scene.solids)]
+    )
+    surface = sight.fragments.interpolate(sight.faces, np.concatenate([normals, places], axis=1))
+    albedo = np.empty((len(surface), 3), np.float32)
+    for owner, person in enumerate(scene.people):
+        own = sight.owners == owner
+        albedo[own] = colours(person.person.outfit, surface[own, 3:])
+    for owner, solid in enumerate(scene.solids, start=len(scene.people)):
+        albedo[sight.owners == owner] = solid.colour
+    normal = surface[:, :3]
+    normal /= np.maximum(np.sqrt((normal**2).sum(1, keepdims=True)), 1e-6)
+    light = scene.place.light.astype(np.float32)
+    towards = -view.rotation[2].astype(np.float32)
+    half = (light + towards) / np.linalg.norm(light + towards)
+    diffuse = np.clip((normal @ light + 0.25) / 1.25, 0.0, 1.0)
+    sky = 0.72 + 0.28 * normal[:, 1] + 0.10 * (normal @ towards)
+    shine = 0.06 * np.clip(normal @ half, 0.0, 1.0) ** 16
+    lit = np.outer(diffuse, scene.place.light_colour) + np.outer(sky, scene.place.ambient)
+    shaded: Array = albedo * lit.astype(np.float32) + shine[:, None]
+    return shaded
+
+
+def vertex_normals(vertices: Array) -> Array:
+    """Area-weighted unit normals of a posed body, float64 (V, 3)."""
+    faces = rest_body().faces
+    a, b, c = (vertices[faces[:, corner]] for corner in range(3))
+    normals = _vertex_faces() @ np.cross(b - a, c - a)
+    unit: Array = normals / np.maximum(np.linalg.norm(normals, axis=1, keepdims=True), 1e-12)
+    return unit
+
+
+@functools.cache
+def _vertex_faces() -> sparse.csr_array:
+    faces = rest_body().faces
+    rows, columns = faces.ravel(), np.repeat(np.arange(len(faces)), 3)
+    return sparse.csr_array((np.ones(len(rows)), (rows, columns)))
