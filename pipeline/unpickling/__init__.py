@@ -5,22 +5,20 @@ function of yours *in that child*, and brings home nothing but arrays and JSON.
 """
 
 from pipeline.unpickling.annotations import Attributes, PickledDataset
+from pipeline.unpickling.bodies import BodyColumns, body_columns
 from pipeline.unpickling.cameras import CameraColumns, camera_columns
 from pipeline.unpickling.fields import (
-    BodyColumns,
     CoordinateColumn,
     Reading,
-    SurfacePoints,
-    body_columns,
     boxes,
     coords2d,
     image_paths,
-    surface_points,
     world_coords,
 )
 from pipeline.unpickling.isolation import Extract, PendingRead, begin_read, read_isolated
 from pipeline.unpickling.loading import load_annotations
 from pipeline.unpickling.masks import MaskColumns, mask_columns
+from pipeline.unpickling.surfaces import SurfacePoints, surface_points
 
 __all__ = [
     "Attributes",

@@ -1,0 +1,67 @@
+"""DensePose annotations: pixels and their places on the body surface."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from pipeline.unpickling.annotations import Attributes
+from pipeline.unpickling.arrays import INTEGERS, decode_ragged, flags_per_run
+from pipeline.unpickling.fields import column, readings
+
+_SURFACE_VERTICES = 6890  # of SMPL's mesh
+
+
+@dataclass(frozen=True, slots=True)
+class SurfacePoints:
+    """DensePose-like annotations: pixels and their places on the body surface, ragged by example.
+
+    Attributes:
+        reading: uint8 (N,), `Reading` codes.
+        lengths: int32 (N,), points of each example; 0 unless READ.
+        pixels: float32 (sum of lengths, 2), examples one after the other.
+        vertices: int32 (sum of lengths, 3), body-mesh vertex ids below 6890.
+        weights: float32 (sum of lengths, 3), barycentric.
+    """
+
+    reading: npt.NDArray[np.uint8]
+    lengths: npt.NDArray[np.int32]
+    pixels: npt.NDArray[np.float32]
+    vertices: npt.NDArray[np.int32]
+    weights: npt.NDArray[np.float32]
+
+
+def surface_points(examples: Sequence[Attributes]) -> SurfacePoints:
+    """`densepose` of 2D examples; the unfinished (pixels, (I, U, V)) form is MALFORMED."""
+    values = column(examples, "densepose")
+    triples = [
+        value if type(value) in (tuple, list) and len(value) == 3 else (None, None, None)
+        for value in values
+    ]
+    pixels, lengths, read = decode_ragged(
+        [triple[0] for triple in triples], row_shape=(2,), dtype=np.float32
+    )
+    vertices, n_vertices, vertices_read = decode_ragged(
+        [triple[1] for triple in triples], row_shape=(3,), dtype=np.int64, kinds=INTEGERS
+    )
+    weights, n_weights, weights_read = decode_ragged(
+        [triple[2] for triple in triples], row_shape=(3,), dtype=np.float32
+    )
+    read &= vertices_read & weights_read & (n_vertices == lengths) & (n_weights == lengths)
+    no_vertex = ((vertices < 0) | (vertices >= _SURFACE_VERTICES)).any(axis=1)
+    read &= flags_per_run(no_vertex, n_vertices) == 0
+    with np.errstate(all="ignore"):
+        off_balance = np.abs(weights.sum(axis=1) - 1)
+    unbalanced = np.logical_not(off_balance < 0.01)  # NaN too
+    read &= flags_per_run(unbalanced, n_weights) == 0
+    read &= flags_per_run(~np.isfinite(pixels).all(axis=1), lengths) == 0
+    return SurfacePoints(
+        reading=readings(values, read),
+        lengths=np.where(read, lengths, 0).astype(np.int32),
+        pixels=pixels[np.repeat(read, lengths)],
+        vertices=vertices[np.repeat(read, n_vertices)].astype(np.int32),
+        weights=weights[np.repeat(read, n_weights)],
+    )
