@@ -96,12 +96,15 @@ def sample(out: Path | None, examples: int | None, seed: int | None, jobs: int |
     from stages.sample.settings import SampleSettings
     from stages.settings import load_section
 
-    given = {"out": out, "examples": examples, "seed": seed}
+    default = load_section(SampleSettings, "sample")
     settings = dataclasses.replace(
-        load_section(SampleSettings, "sample"),
-        **{name: value for name, value in given.items() if value is not None},
+        default,
+        out=out or default.out,
+        examples=examples or default.examples,
+        seed=default.seed if seed is None else seed,
+        jobs=jobs or default.jobs,
     )
-    write_sample(settings, n_jobs=jobs or _n_cores())
+    write_sample(settings)
 
 
 @cli.command()
