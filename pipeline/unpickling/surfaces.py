@@ -51,12 +51,12 @@ def surface_points(examples: Sequence[Attributes]) -> SurfacePoints:
         [triple[2] for triple in triples], row_shape=(3,), dtype=np.float32
     )
     read &= vertices_read & weights_read & (n_vertices == lengths) & (n_weights == lengths)
-    no_vertex = ((vertices < 0) | (vertices >= _SURFACE_VERTICES)).any(axis=1)
-    read &= flags_per_run(no_vertex, n_vertices) == 0
+    on_mesh = np.all((vertices >= 0) & (vertices < _SURFACE_VERTICES), axis=1)
+    read &= flags_per_run(~on_mesh, n_vertices) == 0
     with np.errstate(all="ignore"):
         off_balance = np.abs(weights.sum(axis=1) - 1)
-    unbalanced = np.logical_not(off_balance < 0.01)  # NaN too
-    read &= flags_per_run(unbalanced, n_weights) == 0
+    balanced = np.less(off_balance, 0.01)  # False for NaN
+    read &= flags_per_run(~balanced, n_weights) == 0
     read &= flags_per_run(~np.isfinite(pixels).all(axis=1), lengths) == 0
     return SurfacePoints(
         reading=readings(values, read),
