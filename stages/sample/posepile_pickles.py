@@ -164,6 +164,12 @@ def _genuine_names() -> Iterator[None]:
     for stand_in in _GLOBALS:
         module = modules.setdefault(stand_in.__module__, types.ModuleType(stand_in.__module__))
         setattr(module, stand_in.__qualname__, stand_in)
+    for package in {name.partition(".")[0] for name in modules}:
+        # The pickler imports the parents first; NumPy's is there already and stays.
+        if package not in sys.modules:
+            modules[package] = types.ModuleType(package)
+    if "numpy.core" not in sys.modules:
+        modules["numpy.core"] = types.ModuleType("numpy.core")
     with _names_lock:
         hidden = {name: sys.modules[name] for name in modules if name in sys.modules}
         sys.modules.update(modules)
