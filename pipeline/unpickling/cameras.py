@@ -80,8 +80,8 @@ def _convert(cameras: Sequence[object]) -> CameraColumns:
     parts = (("R", rotation), ("t", optical_centre), ("intrinsic_matrix", intrinsics))
     for name, array in parts:
         read &= decode_fixed(column(states, name), array)
-        flat = array.reshape(n_cameras, -1)
-        read &= (np.abs(flat) < _LARGEST).all(axis=1)  # False for NaN too
+        axes = tuple(range(1, array.ndim))
+        read &= (np.abs(array) < _LARGEST).all(axis=axes)  # False for NaN too
 
     distortion, distortion_length, fisheye, distortion_read = _distortions(states)
     read &= distortion_read & ~fisheye
