@@ -125,7 +125,7 @@ def _optional(
                     out[i] = array.reshape(shape)
                 decoded[i] = True
     absent = np.array([value is None for value in values], dtype=np.bool_)
-    read &= (absent | decoded) & np.isfinite(out.reshape(len(values), -1)).all(axis=1)
+    read &= (absent | decoded) & np.isfinite(out).all(axis=tuple(range(1, out.ndim)))
     return out
 
 

@@ -141,7 +141,7 @@ def split_sources(split: SplitColumns, *, images: Path | None) -> list[str]:
     ragged = split.ragged["image_path"]
     data = ragged.values.tobytes()
     ends = np.cumsum(ragged.lengths, dtype=np.int64).tolist()
-    starts = [0, *ends[:-1]]
+    starts = [0, *ends][: len(ends)]
     paths = [data[a:b].decode("utf-8") for a, b in zip(starts, ends, strict=True)]
     prefix = f"{images}/"
     return [path.removeprefix(prefix) for path in paths]
