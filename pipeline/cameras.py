@@ -1,0 +1,262 @@
+"""Pinhole cameras with lens distortion: projecting, undistorting, turning.
+
+Frames: the camera looks along +z, x to the right, y down; x_camera = R (x_world − position). The
+centre of the top-left pixel is (0, 0). Lengths are in whatever unit the camera's position has.
+Everything is computed in float64.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+import numpy.typing as npt
+
+Floats = npt.NDArray[np.float64]
+
+N_DISTORTION_COEFFICIENTS = 14
+_NEWTON_STEPS = 30
+_COMPLEX_STEP = 1e-30
+
+
+@dataclass(frozen=True, slots=True)
+class Camera:
+    """A camera as arrays of float64.
+
+    Attributes:
+        intrinsics: (3, 3), pixels, last row (0, 0, 1).
+        rotation: (3, 3), world to camera; of determinant −1 for a mirrored picture.
+        position: (3,), the optical centre in the world.
+        distortion: (14,), Brown-Conrady coefficients in OpenCV's order: k1 k2 p1 p2 k3 k4 k5
+            k6 s1 s2 s3 s4 tx ty; zeros if none.
+        world_up: (3,), unit; zeros where unknown, then the camera itself counts as upright.
+    """
+
+    intrinsics: Floats
+    rotation: Floats
+    position: Floats
+    distortion: Floats
+    world_up: Floats
+
+    @property
+    def is_distorted(self) -> bool:
+        return bool(self.distortion.any())
+
+
+def make_camera(
+    intrinsics: npt.ArrayLike,
+    *,
+    rotation: npt.ArrayLike | None = None,
+    position: npt.ArrayLike | None = None,
+    distortion: npt.ArrayLike | None = None,
+    world_up: npt.ArrayLike | None = None,
+) -> Camera:
+    """A camera from arrays of any float type; what is left out is the identity, or none.
+
+    Args:
+        distortion: 4 to 14 coefficients, shorter ones as OpenCV reads them.
+
+    Raises:
+        ValueError: more than 14 distortion coefficients.
+    """
+    coefficients = np.zeros(N_DISTORTION_COEFFICIENTS)
+    if distortion is not None:
+        given = np.asarray(distortion, np.float64).ravel()
+        if len(given) > N_DISTORTION_COEFFICIENTS:
+            raise ValueError(f"{len(given)} distortion coefficients, at most 14 are known")
+        coefficients[: len(given)] = given
+    return Camera(
+        intrinsics=np.asarray(intrinsics, np.float64),
+        rotation=np.eye(3) if rotation is None else np.asarray(rotation, np.float64),
+        position=np.zeros(3) if position is None else np.asarray(position, np.float64),
+        distortion=coefficients,
+        world_up=np.zeros(3) if world_up is None else _unit(np.asarray(world_up, np.float64)),
+    )
+
+
+def world_to_camera(points: npt.ArrayLike, camera: Camera) -> Floats:
+    """R (x − position) of points (..., 3)."""
+    offset = np.asarray(points, np.float64) - camera.position
+    return np.asarray(offset @ camera.rotation.T)
+
+
+def camera_to_image(points: npt.ArrayLike, camera: Camera) -> Floats:
+    """Pixels (..., 2) of points (..., 3) in camera space, distorted as the lens does.
+
+    Points behind the camera are projected through the optical centre, as the formula has it.
+    """
+    points = np.asarray(points, np.float64)
+    normalized = distort(points[..., :2] / points[..., 2:], camera.distortion)
+    return np.asarray(normalized @ camera.intrinsics[:2, :2].T + camera.intrinsics[:2, 2])
+
+
+def world_to_image(points: npt.ArrayLike, camera: Camera) -> Floats:
+    """Pixels (..., 2) of points (..., 3) in the world."""
+    return camera_to_image(world_to_camera(points, camera), camera)
+
+
+def image_to_camera(pixels: npt.ArrayLike, camera: Camera) -> Floats:
+    """Rays (..., 3) with z = 1 in camera space through pixels (..., 2), undistorted."""
+    offset = np.asarray(pixels, np.float64) - camera.intrinsics[:2, 2]
+    normalized = undistort(offset @ np.linalg.inv(camera.intrinsics[:2, :2]).T, camera.distortion)
+    return np.concatenate([normalized, np.ones_like(normalized[..., :1])], axis=-1)
+
+
+def reproject(pixels: npt.ArrayLike, source: Camera, target: Camera) -> Floats:
+    """Where pixels (..., 2) of one camera lie in another one at the same place."""
+    rays = image_to_camera(pixels, source) @ source.rotation
+    return camera_to_image(rays @ target.rotation.T, target)
+
+
+def homography(source: Camera, target: Camera) -> Floats:
+    """(3, 3) taking homogeneous pixels of `source` to those of `target`, both without distortion.
+
+    Raises:
+        ValueError: a camera has lens distortion, for which there is none.
+    """
+    if source.is_distorted or target.is_distorted:
+        raise ValueError("a distorted picture does not map by a homography")
+    turn = target.rotation @ source.rotation.T
+    return np.asarray(target.intrinsics @ turn @ np.linalg.inv(source.intrinsics))
+
+
+def looking_at(pixel: npt.ArrayLike, camera: Camera) -> Camera:
+    """The camera turned so that the (undistorted) ray of a pixel is its axis, and upright.
+
+    Its x axis is level: perpendicular to the world's up. Where the axis points straight up or down,
+    and where up is unknown, the old camera's own up is kept. Intrinsics and distortion stay.
+    """
+    axis = _unit(image_to_camera(pixel, camera) @ camera.rotation)
+    camera_up = -camera.rotation[1]
+    level = np.cross(axis, camera.world_up if camera.world_up.any() else camera_up)
+    if np.linalg.norm(level) < 1e-6:
+        level = np.cross(axis, camera_up)
+    x_axis = _unit(level)
+    return replace(camera, rotation=np.stack([x_axis, np.cross(axis, x_axis), axis]))
+
+
+def without_distortion(camera: Camera) -> Camera:
+    """The pinhole camera with the same matrix."""
+    return replace(camera, distortion=np.zeros(N_DISTORTION_COEFFICIENTS))
+
+
+def zoomed(camera: Camera, factor: float) -> Camera:
+    """Both focal lengths and the skew times `factor`; the principal point stays."""
+    intrinsics = camera.intrinsics.copy()
+    intrinsics[:2, :2] *= factor
+    return replace(camera, intrinsics=intrinsics)
+
+
+def with_principal_point(camera: Camera, point: npt.ArrayLike) -> Camera:
+    """The camera with its principal point at these pixels (2,)."""
+    intrinsics = camera.intrinsics.copy()
+    intrinsics[:2, 2] = point
+    return replace(camera, intrinsics=intrinsics)
+
+
+def with_square_pixels(camera: Camera) -> Camera:
+    """The picture stretched so that both focal lengths become their mean."""
+    focal = np.array([camera.intrinsics[0, 0], camera.intrinsics[1, 1]])
+    intrinsics = camera.intrinsics.copy()
+    intrinsics[:2] *= (focal.mean() / focal)[:, np.newaxis]
+    return replace(camera, intrinsics=intrinsics)
+
+
+def scaled(camera: Camera, factor: float) -> Camera:
+    """The camera of the picture resized so that pixel u becomes factor · u."""
+    intrinsics = camera.intrinsics.copy()
+    intrinsics[:2] *= factor
+    return replace(camera, intrinsics=intrinsics)
+
+
+def rolled(camera: Camera, angle_rad: float) -> Camera:
+    """The camera turned about its axis; the picture turns the other way round."""
+    c, s = np.cos(angle_rad), np.sin(angle_rad)
+    turn = np.array([[c, s, 0.0], [-s, c, 0.0], [0.0, 0.0, 1.0]])
+    return replace(camera, rotation=turn @ camera.rotation)
+
+
+def mirrored(camera: Camera) -> Camera:
+    """The camera of the picture mirrored left to right about the principal point."""
+    return replace(camera, rotation=np.diag([-1.0, 1.0, 1.0]) @ camera.rotation)
+
+
+def distort(normalized: Floats, coefficients: Floats) -> Floats:
+    """Brown-Conrady distortion of points (..., 2) on the plane at depth 1, as OpenCV defines it.
+
+    Rational radial, tangential, thin prism and tilt terms. Complex input is welcome.
+    """
+    if not coefficients.any():
+        return normalized
+    k1, k2, p1, p2, k3, k4, k5, k6, s1, s2, s3, s4, tilt_x, tilt_y = coefficients
+    x, y = normalized[..., 0], normalized[..., 1]
+    r2 = x * x + y * y
+    radial = (1 + r2 * (k1 + r2 * (k2 + r2 * k3))) / (1 + r2 * (k4 + r2 * (k5 + r2 * k6)))
+    xy2 = 2 * x * y
+    prism_x, prism_y = r2 * (s1 + r2 * s2), r2 * (s3 + r2 * s4)
+    xd = x * radial + p1 * xy2 + p2 * (r2 + 2 * x * x) + prism_x
+    yd = y * radial + p1 * (r2 + 2 * y * y) + p2 * xy2 + prism_y
+    distorted = np.stack([xd, yd], axis=-1)
+    if tilt_x or tilt_y:
+        tilt = _tilt_matrix(tilt_x, tilt_y)
+        distorted = distorted @ tilt[:, :2].T + tilt[:, 2]
+        distorted = distorted[..., :2] / distorted[..., 2:]
+    return distorted
+
+
+def undistort(normalized: Floats, coefficients: Floats) -> Floats:
+    """The points (..., 2) that `distort` takes to these, to machine precision where they exist.
+
+    Newton's method from the distorted points themselves, each step no longer than keeps the error
+    falling. Outside the region that the lens model covers invertibly (beyond the picture, for a
+    sensible calibration) the point with the least error found is returned.
+    """
+    if not coefficients.any():
+        return normalized
+    points = normalized.copy()
+    residual = distort(points, coefficients) - normalized
+    for _ in range(_NEWTON_STEPS):
+        error = np.linalg.norm(residual, axis=-1)
+        if not (error > 1e-15).any():
+            break
+        step = _newton_step(points, residual, coefficients)
+        for _ in range(6):
+            trial = points - step
+            trial_residual = distort(trial, coefficients) - normalized
+            better = np.linalg.norm(trial_residual, axis=-1) < error
+            points = np.where(better[..., np.newaxis], trial, points)
+            residual = np.where(better[..., np.newaxis], trial_residual, residual)
+            # Those that got better are done; the others try half the way.
+            step = np.where(better[..., np.newaxis], 0.0, step / 2)
+            if better.all():
+                break
+    return points
+
+
+def _newton_step(points: Floats, residual: Floats, coefficients: Floats) -> Floats:
+    """J⁻¹ residual, with derivatives by the complex step, which loses no digits."""
+    columns = [
+        distort(points + 1j * _COMPLEX_STEP * np.eye(2)[i], coefficients).imag / _COMPLEX_STEP
+        for i in range(2)
+    ]
+    (a, c), (b, d) = ((column[..., 0], column[..., 1]) for column in columns)
+    determinant = a * d - b * c
+    determinant = np.where(np.abs(determinant) < 1e-12, 1e-12, determinant)
+    step_x = (d * residual[..., 0] - b * residual[..., 1]) / determinant
+    step_y = (a * residual[..., 1] - c * residual[..., 0]) / determinant
+    return np.stack([step_x, step_y], axis=-1)
+
+
+def _tilt_matrix(tilt_x: float, tilt_y: float) -> Floats:
+    """Projection onto a sensor plane tilted by these angles (rad), about the optical centre."""
+    cx, sx, cy, sy = np.cos(tilt_x), np.sin(tilt_x), np.cos(tilt_y), np.sin(tilt_y)
+    about_x = np.array([[1, 0, 0], [0, cx, sx], [0, -sx, cx]])
+    about_y = np.array([[cy, 0, -sy], [0, 1, 0], [sy, 0, cy]])
+    turn = about_y @ about_x
+    onto = np.array([[turn[2, 2], 0, -turn[0, 2]], [0, turn[2, 2], -turn[1, 2]], [0, 0, 1]])
+    return np.asarray(onto @ turn)
+
+
+def _unit(vector: Floats) -> Floats:
+    length = np.linalg.norm(vector)
+    return vector / length if length else vector
