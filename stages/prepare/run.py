@@ -114,10 +114,8 @@ def prepare(
         if is_strict:
             _refuse_rejected(columns, files)
         images = files.images if with_images else None
-        widths = plan_widths(
-            columns,
-            largest_image_bytes=largest_image(columns, images) if images is not None else 0,
-        )
+        largest = _largest_image(columns, files) if with_images else 0
+        widths = plan_widths(columns, largest_image_bytes=largest)
         layouts = plan_layouts(columns.kind, widths, settings)
         attributes = _attributes(dataset, columns, provenance, with_images=with_images)
         planned = plan_blocks(
@@ -184,6 +182,25 @@ def _read(dataset: str, files: DatasetFiles) -> tuple[DatasetColumns, dict[str, 
 
 def _version(stat: os.stat_result) -> tuple[int, ...]:
     return stat.st_size, stat.st_ino, stat.st_mtime_ns, stat.st_ctime_ns
+
+
+def _largest_image(columns: DatasetColumns, files: DatasetFiles) -> int:
+    """Length of the largest picture; a folder that has none of them is the wrong folder."""
+    largest = largest_image(columns, files.images)
+    n_wanted = sum(int((s.arrays["status"] == 0).sum()) for s in columns.splits.values())
+    if largest == 0 and n_wanted:
+        paths = next(
+            split_sources(split, images=files.images)
+            for split in columns.splits.values()
+            if (split.arrays["status"] == 0).any()
+        )
+        raise SourceError(
+            f"none of the {n_wanted} pictures is there",
+            where=f"{files.images}; the first one would be {files.images / paths[0]}",
+            cause="--images is not the folder that the pickle's image paths are relative to",
+            next_command="give the right --images, or --no-images to convert annotations alone",
+        )
+    return largest
 
 
 def _check_declaration(dataset: str, columns: DatasetColumns, path: Path) -> None:
