@@ -58,19 +58,20 @@ def dataset_from_pickle(unpickled: Unpickled, path: Path) -> PickledDataset:
     def malformed(what: str, place: str) -> SourceError:
         return SourceError(
             f"the annotations are malformed: {what}",
-            where=f"{path}: {place}",
+            where=f"{path}, {place}",
             cause="not a PosePile data set, or one that was changed by hand",
         )
 
+    outermost = f"byte {unpickled.size - 1}: the outermost object, which is complete there"
     if type(unpickled.root) not in _KINDS:
         raise malformed(
             f"expected a Pose3DDataset or Pose2DDataset, found {_kind(unpickled.root)}",
-            "the outermost object",
+            outermost,
         )
     dimensions, example_type = _KINDS[type(unpickled.root)]
     dataset = attributes_of(unpickled.root)
     if dataset is None:
-        raise malformed("the data set has no readable attributes", "the outermost object")
+        raise malformed("the data set has no readable attributes", outermost)
     return PickledDataset(
         era=_era(unpickled),
         dimensions=dimensions,

@@ -82,7 +82,7 @@ class PendingRead:
         try:
             answer = self._child.answer()
             if isinstance(answer, Death):
-                raise source_error(self._path, self._data, Unreadable(answer.reason))
+                raise source_error(self._path, self._data, Unreadable(answer.reason, died=True))
             message: dict[str, Any] = json.loads(answer)
             if "unreadable" in message:
                 raise source_error(self._path, self._data, Unreadable(**message["unreadable"]))
@@ -98,7 +98,7 @@ class PendingRead:
 
 def _limits(size: int) -> Limits:
     """Several times what the greediest genuine file needs, and harmless."""
-    return Limits(memory_bytes=256 * _MIB + 24 * size, cpu_seconds=0.7 + size / 2e6)
+    return Limits(memory_bytes=256 * _MIB + 24 * size, cpu_seconds=0.4 + size / 5e6)
 
 
 def _read(
@@ -108,7 +108,7 @@ def _read(
     message: dict[str, Any]
     try:
         unpickled = unpickle(data)
-        limit_cpu(2.0 + len(data) / 1e6)
+        limit_cpu(2.0 + len(data) / 2e6)
         dataset = dataset_from_pickle(unpickled, path)
         extracted = extract(dataset)
         message = {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copyreg
 import gc
 import pickle
 from collections.abc import Iterator
@@ -22,15 +23,22 @@ class Unreadable(Exception):  # noqa: N818  # becomes a SourceError once the pla
         reason: what happened, in words.
         asked_for: the refused global, `module.name`, if that was it.
         offset: the byte, where it is already known.
+        died: whether the reading process did not live to tell.
     """
 
     def __init__(
-        self, reason: str, *, asked_for: str | None = None, offset: int | None = None
+        self,
+        reason: str,
+        *,
+        asked_for: str | None = None,
+        offset: int | None = None,
+        died: bool = False,
     ) -> None:
-        super().__init__(reason, asked_for, offset)
+        super().__init__(reason)
         self.reason = reason
         self.asked_for = asked_for
         self.offset = offset
+        self.died = died
 
 
 class ByteStream(Protocol):
@@ -69,11 +77,13 @@ class Unpickled:
 
     Attributes:
         root: the one object of the file.
+        size: bytes of the file.
         protocol: of the pickle, 2 to 5.
         modules: the modules that the file names.
     """
 
     root: object
+    size: int
     protocol: int
     modules: frozenset[str]
 
@@ -87,6 +97,8 @@ def unpickle(data: mmap | bytes) -> Unpickled:
     Raises:
         Unreadable: the pickle is refused, cut off, garbled or followed by something else.
     """
+    # Extension codes that somebody else has resolved would come from there, unasked.
+    copyreg.clear_extension_cache()
     stream = _MappedStream(data)
     unpickler = RestrictedUnpickler(stream)
     header = header_problem(data)
@@ -104,7 +116,7 @@ def unpickle(data: mmap | bytes) -> Unpickled:
     if stream.position != len(data):
         n_extra = len(data) - stream.position
         raise Unreadable(f"{n_extra} bytes follow the end of the pickle", offset=stream.position)
-    return Unpickled(root, data[1], frozenset(unpickler.modules))
+    return Unpickled(root, len(data), data[1], frozenset(unpickler.modules))
 
 
 def unreadable(error: Exception) -> Unreadable:
@@ -113,6 +125,8 @@ def unreadable(error: Exception) -> Unreadable:
         return error
     if isinstance(error, Refusal):
         return Unreadable(error.reason, asked_for=error.asked_for)
+    if "unregistered extension code" in str(error):
+        return Unreadable("no PosePile data set has any", asked_for="an extension code")
     if isinstance(error, MemoryError):
         return Unreadable("it asks for more memory than a data set of its size can need")
     if isinstance(error, EOFError) or "truncated" in str(error) or "exhausted" in str(error):
