@@ -12,11 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.golden.comparison import Golden
+from tests.golden.comparison import SHARED_FOLDER, Golden
 
-FOLDER = Path(
-    os.environ.get("POSESHARD_GOLDEN", Path(__file__).resolve().parents[2] / "shared" / "golden")
-)
+FOLDER = Path(os.environ.get("POSESHARD_GOLDEN", SHARED_FOLDER))
 FILES = sorted(FOLDER.glob("*.npz"))
 
 # Prefix: module of tests.golden and function. Modules are imported when needed: TensorFlow is slow.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 VERSIONS = ("v1", "v2")
+SHARED_FOLDER = Path(__file__).resolve().parents[3] / "shared" / "golden"
 
 
 @dataclass
@@ -33,6 +35,9 @@ class Golden:
     def __getitem__(self, key: str) -> npt.NDArray[Any]:
         self.seen.add(key)
         return self.arrays[key]
+
+    def get(self, key: str) -> npt.NDArray[Any] | None:
+        return self[key] if key in self.arrays else None
 
     def __contains__(self, key: str) -> bool:
         return key in self.arrays
@@ -63,6 +68,25 @@ class Golden:
         assert actual.shape == expected.shape, f"{key}: {actual.shape} for {expected.shape}"
         self.errors[key] = relative_error(actual, expected, floor=floor), tolerance
 
+    def compare_present(self, key: str, actual: Any, **options: Any) -> None:
+        """`compare` where the file has the key."""
+        if key in self.arrays:
+            self.compare(key, actual, **options)
+
+    def with_questions_of(self, file_name: str) -> Golden:
+        """This file's arrays, completed by those of another one: some files hold answers only.
+
+        The other is looked for beside this one, then in the shared folder.
+        """
+        for folder in (self.path.parent, SHARED_FOLDER):
+            other = folder / file_name
+            if other != self.path and other.exists():
+                questions = Golden(other)
+                questions.arrays = {**questions.arrays, **self.arrays}
+                questions.seen = self.seen
+                return questions
+        return self
+
     def compare_version(
         self, name: str, version: str, actual: Any, *, tolerance: float = 1e-4
     ) -> None:
@@ -73,7 +97,7 @@ class Golden:
     def conclude(self) -> str:
         """Fail on the first excess or where nothing was compared; else say how it went."""
         assert self.errors, f"{self.path.name}: nothing was compared"
-        unseen = sorted(key for key in self.arrays if key not in self.seen)
+        unseen = Counter(key.rpartition("/")[2] for key in self.arrays if key not in self.seen)
         wrong = [
             f"{key}: off by {error:.2e}, allowed {tolerance:.0e}"
             for key, (error, tolerance) in self.errors.items()
@@ -85,7 +109,7 @@ class Golden:
         return (
             f"{self.path.name}: {len(self.errors)} arrays compared, "
             f"worst {error:.1e} (allowed {tolerance:.0e}) at {worst}; "
-            f"not looked at: {', '.join(unseen) or 'none'}"
+            f"not looked at: {dict(unseen) or 'nothing'}"
         )
 
 
