@@ -17,6 +17,8 @@ from stages.sample.surface import Array
 from stages.sample.viewpoints import View
 
 _HIDDEN_BEHIND_M = 0.35  # a joint lies inside the flesh, so it is always a little behind it
+_SURFACE_POINTS = (100, 181)
+_SURFACE_CANDIDATES = 480
 _MASK_FORMS = ("counts", "zcounts", "list", "none")
 
 
@@ -33,7 +35,7 @@ def annotate(
     is_visible: Any,
     surface: tuple[Array, Array, Array] | None,
     rng: np.random.Generator,
-    world_yaw: float,
+    world: tuple[Array, Array],
 ) -> ExampleRecord:
     """One example.
 
@@ -49,14 +51,14 @@ def annotate(
         is_visible: (pixels (J, 2), depths (J,)) -> bool (J,), or None if nothing is known.
         surface: the annotated surface points, dense datasets only.
         rng: decides the gaps.
-        world_yaw: how the dataset's world is turned about its vertical, radians.
+        world: rotation (3, 3) and offset (3,) from our world to the dataset's, metres.
     """
-    world = posed.points(recipe.point_names)
+    places = posed.points(recipe.point_names)
     bbox = _box(own_mask)
     encoded = coco_mask.encode(np.asfortranarray(mask, dtype=np.uint8))
     counts = (bytes(encoded["counts"]), (view.size[0], view.size[1]))
     if recipe.form.dimensions == 2:
-        joints = _pixels_with_gaps(world, view, is_visible, rng)
+        joints = _pixels_with_gaps(places, view, is_visible, rng)
         return ExampleRecord(
             split=split,
             image_path=image_path,
@@ -65,7 +67,7 @@ def annotate(
             mask=counts,
             densepose=surface,
         )
-    turn, offset = _dataset_world(recipe, world_yaw, rng)
+    turn, offset = world
     is_sparse = bool(rng.random() < 0.25)
     form = "zcounts" if is_sparse else str(rng.choice(_MASK_FORMS, p=(0.62, 0.08, 0.15, 0.15)))
     camera = CameraRecord(
@@ -75,7 +77,7 @@ def annotate(
         distortion=_coefficients(recipe, view),
         world_up=recipe.world_up.astype(np.float32),
     )
-    joints = (1000.0 * (world @ turn.T + offset)).astype(np.float32)
+    joints = (1000.0 * (np.einsum("ij,nj->ni", turn, places) + offset)).astype(np.float32)
     parameters = None
     if recipe.parameters and rng.random() < 0.4:
         parameters = _parameters(recipe, posed, rotations, turn, rng)
@@ -111,48 +113,50 @@ def joint_visibility(sight: Sight, view: View, person: int) -> Any:
 
 
 def surface_points_in_sight(
-    sight: Sight, view: View, vertices: Array, person: int, rng: np.random.Generator
+    sight: Sight, view: View, posed: PosedBody, person: int, rng: np.random.Generator
 ) -> tuple[Array, Array, Array]:
-    """Some of the person's visible spots: pixels, vertex triplets, barycentric weights."""
+    """Some of a person's visible spots: pixels, vertex triplets, barycentric weights."""
     own = np.flatnonzero(sight.owners == person)
-    count = min(int(rng.integers(100, 181)), len(own))
+    count = min(int(rng.integers(*_SURFACE_POINTS)), len(own))
     chosen = np.sort(rng.choice(own, size=count, replace=False))
     faces = rest_body().faces
-    before = person * len(faces)
-    triplets = faces[sight.fragments.faces[chosen] - before]
-    weights = sight.fragments.barycentric[chosen].astype(np.float64)
-    return _located(view, vertices, triplets, weights)
+    triplets = faces[sight.fragments.faces[chosen] - person * len(faces)]
+    return _located(view, posed, triplets, sight.fragments.barycentric[chosen])
 
 
 def surface_points_sketched(
-    vertices: Array, view: View, rng: np.random.Generator
+    view: View, posed: PosedBody, rng: np.random.Generator
 ) -> tuple[Array, Array, Array]:
-    """As `surface_points_in_sight`, judging visibility by a coarse map of vertex depths."""
+    """As `surface_points_in_sight`, judging visibility by a coarse map of the outline's depths."""
     faces = rest_body().faces
-    pixels, depth = view.project(vertices)
-    cells = 48
-    low, extent = pixels.min(0), np.ptp(pixels, axis=0).max() + 1e-6
-    column, row = ((pixels - low) / extent * (cells - 1)).astype(int).T
+    cells = 40
+    pixels, depth = view.project(posed.outline)
+    low = pixels.min(0)
+    scale = (cells - 1) / (pixels.max(0) - low).max()
+    column, row = ((pixels - low) * scale).astype(int).T
     nearest = np.full((cells, cells), np.inf)
     np.minimum.at(nearest, (row, column), depth)
-    candidates = rng.integers(0, len(faces), 600)
-    a, b, c = (pixels[faces[candidates, corner]] for corner in range(3))
-    cross = (b - a)[:, 0] * (c - a)[:, 1] - (b - a)[:, 1] * (c - a)[:, 0]
+    candidates = rng.integers(0, len(faces), _SURFACE_CANDIDATES)
+    corners, corner_depth = view.project(posed.vertices(faces[candidates].ravel()))
+    a, b, c = corners.reshape(-1, 3, 2).transpose(1, 2, 0)
+    cross = (b - a)[0] * (c - a)[1] - (b - a)[1] * (c - a)[0]
     middle = (a + b + c) / 3
-    first = faces[candidates, 0]
-    seen = (cross < 0) & (depth[first] < nearest[row[first], column[first]] + 0.08)
-    seen &= ((middle > 1) & (middle < [view.size[1] - 2, view.size[0] - 2])).all(1)
-    chosen = candidates[seen][: int(rng.integers(100, 181))]
-    weights = rng.dirichlet((1.0, 1.0, 1.0), len(chosen))
-    return _located(view, vertices, faces[chosen], weights)
+    column, row = np.clip((middle - low[:, None]) * scale, 0, cells - 1).astype(int)
+    seen = (cross < 0) & (corner_depth[::3] < nearest[row, column] + 0.08)
+    seen &= (middle[0] > 1) & (middle[1] > 1)
+    seen &= (middle[0] < view.size[1] - 2) & (middle[1] < view.size[0] - 2)
+    chosen = candidates[seen][: int(rng.integers(*_SURFACE_POINTS))]
+    return _located(view, posed, faces[chosen], rng.dirichlet((1.0, 1.0, 1.0), len(chosen)))
 
 
 def _located(
-    view: View, vertices: Array, triplets: Array, weights: Array
+    view: View, posed: PosedBody, triplets: Array, weights: Array
 ) -> tuple[Array, Array, Array]:
-    pixels, _ = view.project(np.einsum("nk,nkc->nc", weights, vertices[triplets]))
-    rounded = weights.astype(np.float32)
-    return pixels.astype(np.float32), triplets.astype(np.int64), rounded
+    weights = weights.astype(np.float64)
+    weights /= weights.sum(1, keepdims=True)
+    corners = posed.vertices(triplets.ravel()).reshape(-1, 3, 3)
+    pixels, _ = view.project(np.einsum("nk,nkc->nc", weights, corners))
+    return pixels.astype(np.float32), triplets.astype(np.int64), weights.astype(np.float32)
 
 
 def _box(mask: Array) -> Array:
@@ -187,10 +191,9 @@ def _with_gaps(recipe: Recipe, joints: Array, rng: np.random.Generator) -> Array
     return joints
 
 
-def _dataset_world(
-    recipe: Recipe, yaw: float, rng: np.random.Generator
-) -> tuple[Array, Array]:
-    """From our world (metres, y up) to the dataset's: rotation (3, 3) and offset (3,)."""
+def dataset_world(recipe: Recipe, rng: np.random.Generator) -> tuple[Array, Array]:
+    """From our world (metres, y up) to one of the dataset's: rotation (3, 3) and offset (3,)."""
+    yaw = rng.uniform(0, 2 * np.pi)
     c, s = np.cos(yaw), np.sin(yaw)
     turn = np.array([[c, 0, s], [0, 1, 0], [-s, 0, c]])
     if recipe.world_up[1] < 0:
@@ -221,6 +224,6 @@ def _parameters(
         "gender": posed.person.gender,
         "pose": pose,
         "shape": posed.person.shape,
-        "trans": (turn @ posed.bone_offsets[0]).astype(np.float32),
+        "trans": (turn @ posed.points(("pelv",))[0]).astype(np.float32),
         "kid_factor": np.float32(0.0),
     }

@@ -86,37 +86,54 @@ def paint_place(place: Place, view: View, shadow: Shadow | None) -> Array:
     """The empty place as seen from a view, float32 (H, W, 3), linear RGB."""
     rays = view.rays()
     origin = view.position.astype(np.float32)
-    low = np.array([-place.half_size[0], 0.0, -place.half_size[1]], np.float32)
-    high = np.array([place.half_size[0], place.height, place.half_size[1]], np.float32)
-    safe = np.where(np.abs(rays) < 1e-6, np.float32(1e-6), rays)
-    distance = np.where(safe > 0, high - origin, low - origin) / safe
-    axis = distance.argmin(-1)
-    nearest = np.take_along_axis(distance, axis[..., None], -1)
-    hit = origin + nearest * rays
-    wall = 2 * axis + (np.take_along_axis(safe, axis[..., None], -1)[..., 0] > 0)
-    horizontal = np.where(axis == 0, hit[..., 2], hit[..., 0])
-    vertical = np.where(axis == 1, hit[..., 2], hit[..., 1])
+    width, depth = place.half_size.astype(np.float32)
+    bounds = ((-width, width), (0.0, place.height), (-depth, depth))
+    distance = np.full(view.size, np.inf, np.float32)
+    side = np.zeros(view.size, np.uint8)
+    for axis, (low, high) in enumerate(bounds):
+        along = rays[axis]
+        ahead = along > 0
+        wall = np.where(ahead, np.float32(high), np.float32(low)) - origin[axis]
+        away = wall / np.where(np.abs(along) < 1e-6, np.float32(1e-6), along)
+        nearer = away < distance
+        distance = np.where(nearer, away, distance)
+        side = np.where(nearer, 2 * axis + ahead, side)
+    hit = [o + distance * ray for o, ray in zip(origin, rays, strict=True)]
     picture = np.zeros((*view.size, 3), np.float32)
-    for which in np.unique(wall):
-        here = wall == which
-        metres = np.float32(_TEXTURE_PX / place.texture_metres[which])
-        lookup: Array = cv2.remap(
-            place.textures[which],
-            (horizontal * metres) % (_TEXTURE_PX - 1),
-            (vertical * metres) % (_TEXTURE_PX - 1),
-            cv2.INTER_LINEAR,
-        ) * (place.tints[which] / 255.0).astype(np.float32)
-        normal = np.zeros(3)
-        normal[which // 2] = 1.0 if which % 2 == 0 else -1.0
-        lit = place.ambient + place.light_colour * max(0.15, float(normal @ place.light)) * 0.7
-        if which == 2 and shadow is not None:
-            shade = _shadow_at(shadow, hit)
-            lookup = lookup * (1.0 - 0.75 * shade[..., None])
-        picture[here] = (lookup * lit.astype(np.float32))[here]
+    for which in range(6):
+        here = side == which
+        rows, columns = np.flatnonzero(here.any(1)), np.flatnonzero(here.any(0))
+        if not len(rows):
+            continue
+        window = slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1)
+        lookup = _surface_colour(place, which, [coordinate[window] for coordinate in hit])
+        if which == _FLOOR and shadow is not None:
+            lookup *= 1.0 - 0.75 * _shadow_at(shadow, hit[0][window], hit[2][window])[..., None]
+        np.copyto(picture[window], lookup, where=here[window][..., None])
     if np.isinf(place.height):
-        haze = np.clip(nearest / 40.0, 0, 0.7)
+        haze = np.clip(distance / 40.0, 0, 0.7)[..., None]
         picture += haze * (np.float32(0.75) - picture)
     return picture
+
+
+_FLOOR = 2
+
+
+def _surface_colour(place: Place, side: int, hit: list[Array]) -> Array:
+    """Lit texture of one side at points on it, float32 (h, w, 3)."""
+    scale = np.float32(_TEXTURE_PX / place.texture_metres[side])
+    across, up = {0: (2, 1), 1: (0, 2), 2: (0, 1)}[side // 2]
+    period = np.float32(_TEXTURE_PX - 1)
+    lookup = cv2.remap(
+        place.textures[side],
+        (hit[across] * scale) % period,
+        (hit[up] * scale) % period,
+        cv2.INTER_LINEAR,
+    )
+    towards_light = float(place.light[side // 2]) * (1.0 if side % 2 == 0 else -1.0)
+    lit = place.ambient + place.light_colour * max(0.15, towards_light) * 0.7
+    colour: Array = lookup * (lit * place.tints[side] / 255.0).astype(np.float32)
+    return colour
 
 
 def cast_shadow(vertices: Array, light: Array) -> Shadow:
@@ -132,16 +149,17 @@ def cast_shadow(vertices: Array, light: Array) -> Shadow:
     return Shadow(cv2.GaussianBlur(darkness, (0, 0), 1.6), center, half_size)
 
 
-def _shadow_at(shadow: Shadow, hit: Array) -> Array:
-    cells = len(shadow.darkness)
-    place = (hit[..., [0, 2]] - shadow.center.astype(np.float32) + shadow.half_size) * (
-        cells / (2 * shadow.half_size)
-    ) - 0.5
-    place = place.astype(np.float32)
+def _shadow_at(shadow: Shadow, x: Array, z: Array) -> Array:
+    scale = np.float32(len(shadow.darkness) / (2 * shadow.half_size))
+    low = (shadow.center - shadow.half_size).astype(np.float32)
     looked_up: Array = cv2.remap(
-        shadow.darkness, place[..., 0], place[..., 1], cv2.INTER_LINEAR,
-        borderMode=cv2.BORDER_CONSTANT, borderValue=0.0,
-    )  # fmt: skip
+        shadow.darkness,
+        (x - low[0]) * scale - np.float32(0.5),
+        (z - low[1]) * scale - np.float32(0.5),
+        cv2.INTER_LINEAR,
+        borderMode=cv2.BORDER_CONSTANT,
+        borderValue=0.0,
+    )
     return looked_up
 
 

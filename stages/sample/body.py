@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 
 import numpy as np
+from scipy import sparse
 
 from stages.sample.surface import (
     Array,
@@ -232,11 +233,10 @@ def _skin_weights(vertices: Array, faces: Array, mirror: Array) -> Array:
 
 
 def _average_over_faces(values: Array, faces: Array) -> Array:
-    face_mean = values[faces].mean(1)
-    total = np.zeros_like(values)
-    for corner in range(3):
-        np.add.at(total, faces[:, corner], face_mean)
-    return total / np.bincount(faces.ravel(), minlength=len(values))[:, None]
+    rows, columns = faces.ravel(), np.repeat(np.arange(len(faces)), 3)
+    incidence = sparse.csr_array((np.ones(len(rows)), (rows, columns)))
+    average: Array = (incidence @ values[faces].mean(1)) / incidence.sum(1)[:, None]
+    return average
 
 
 def _points(names: tuple[str, ...]) -> dict[str, tuple[int, Array]]:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
 
 import numpy as np
 from scipy import sparse
 
 from stages.sample.appearance import Outfit, sample_outfit
-from stages.sample.body import Body, rest_body
+from stages.sample.body import rest_body
 from stages.sample.surface import Array
+
+_OUTLINE_STRIDE = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,28 +40,31 @@ class PosedBody:
     """A person in a pose, metres, y up.
 
     Attributes:
-        vertices: float64 (V, 3).
-        bone_rotations: float64 (B, 3, 3), rest to posed.
-        bone_offsets: float64 (B, 3), so that a point p of bone b goes to R_b (s_b (p - j_b)) + o_b.
+        person: whose body it is.
+        flesh_maps: float64 (B, 3, 4), each bone's map of the rest body into the world.
+        bone_rotations: float64 (B, 3, 3), rest to world, without the person's stretch.
+        outline: float64 (V', 3), every few vertices: enough for boxes and silhouettes.
     """
 
     person: Person
-    vertices: Array
+    flesh_maps: Array
     bone_rotations: Array
-    bone_offsets: Array
+    outline: Array
 
     def points(self, names: tuple[str, ...]) -> Array:
         """Places of named spots, float64 (len(names), 3)."""
-        body = rest_body()
-        bones = np.array([body.points[name][0] for name in names])
-        places = np.array([body.points[name][1] for name in names])
-        local = self.person.bone_scales[bones] * (places - body.joints[bones])
-        return np.einsum("nij,nj->ni", self.bone_rotations[bones], local) + self.bone_offsets[bones]
+        bones, places = _named_points(names)
+        maps = self.flesh_maps[bones]
+        return np.einsum("nij,nj->ni", maps[:, :, :3], places) + maps[:, :, 3]
+
+    def vertices(self, ids: Array | None = None) -> Array:
+        """Skinned vertices: all, float64 (V, 3), or those with some ids (n,), float64 (n, 3)."""
+        return _skin(self.flesh_maps, ids)
 
     def moved(self, offset: Array) -> PosedBody:
-        return PosedBody(
-            self.person, self.vertices + offset, self.bone_rotations, self.bone_offsets + offset
-        )
+        maps = self.flesh_maps.copy()
+        maps[:, :, 3] += offset
+        return PosedBody(self.person, maps, self.bone_rotations, self.outline + offset)
 
 
 def sample_person(number: int, rng: np.random.Generator) -> Person:
@@ -119,17 +125,33 @@ def pose_person(person: Person, rotations: Array) -> PosedBody:
         places[bone] = places[parent] + turned[parent] @ reach
     stretch = turned * person.bone_scales[:, None, :]
     shift = places - np.einsum("bij,bj->bi", stretch, body.joints)
-    affine = np.concatenate([stretch, shift[:, :, None]], axis=2).reshape(len(rotations), 12)
-    blended = (_sparse_weights(body) @ affine).reshape(-1, 3, 4)
-    vertices = np.einsum("vij,vj->vi", blended[:, :, :3], body.vertices) + blended[:, :, 3]
-    return PosedBody(person, vertices, turned, places)
+    maps = np.concatenate([stretch, shift[:, :, None]], axis=2)
+    return PosedBody(person, maps, turned, _skin(maps, outline_ids()))
 
 
-_weights_cache: dict[int, sparse.csr_array] = {}
+@functools.cache
+def outline_ids() -> Array:
+    """The vertices of `PosedBody.outline`."""
+    return np.arange(0, len(rest_body().vertices), _OUTLINE_STRIDE)
 
 
-def _sparse_weights(body: Body) -> sparse.csr_array:
-    """Sparse because most weights are zero, and because its sums have one order on any machine."""
-    if id(body) not in _weights_cache:
-        _weights_cache[id(body)] = sparse.csr_array(body.weights)
-    return _weights_cache[id(body)]
+def _skin(maps: Array, ids: Array | None) -> Array:
+    """Blend the bones' maps (B, 3, 4) by skin weight and apply them."""
+    weights, vertices = _sparse_weights(), rest_body().vertices
+    if ids is not None:
+        weights, vertices = weights[ids], vertices[ids]
+    # Sparse because most weights are zero, and because its sums have one order on any machine.
+    blended = (weights @ maps.reshape(len(maps), 12)).reshape(-1, 3, 4)
+    skinned: Array = np.einsum("vij,vj->vi", blended[:, :, :3], vertices) + blended[:, :, 3]
+    return skinned
+
+
+@functools.cache
+def _sparse_weights() -> sparse.csr_array:
+    return sparse.csr_array(rest_body().weights)
+
+
+@functools.cache
+def _named_points(names: tuple[str, ...]) -> tuple[Array, Array]:
+    points = rest_body().points
+    return np.array([points[n][0] for n in names]), np.array([points[n][1] for n in names])

@@ -11,13 +11,14 @@ import numpy as np
 
 from stages.sample.annotations import (
     annotate,
+    dataset_world,
     joint_visibility,
     surface_points_in_sight,
     surface_points_sketched,
 )
 from stages.sample.backgrounds import sample_place
 from stages.sample.body import rest_body
-from stages.sample.people import Person, PosedBody, pose_person, sample_person
+from stages.sample.people import Person, PosedBody, outline_ids, pose_person, sample_person
 from stages.sample.plans import PicturePlan, person_seed, picture_seed
 from stages.sample.poses import Angles, bone_rotations, sample_angles
 from stages.sample.posepile_pickles import ExampleRecord
@@ -59,15 +60,16 @@ def take_picture(
     )
     shot = _compose(recipe, plan, pose_rng, seed=seed)
     path = image_path(recipe, plan)
+    world = dataset_world(recipe, gap_rng)
     everybody = np.arange(len(shot.people))
     subjects = np.arange(len(plan.annotated))
     wanted = [everybody] * len(subjects) if recipe.mask_shows_everybody else list(subjects)
     if root is None:
-        own_masks = [sketch_mask(shot.people[i].vertices, shot.view) for i in everybody]
+        own_masks = [sketch_mask(shot.people[i], shot.view) for i in everybody]
         masks = [np.any([own_masks[i] for i in np.atleast_1d(w)], axis=0) for w in wanted]
         visibility = [None] * len(subjects)
         surface = [
-            surface_points_sketched(shot.people[i].vertices, shot.view, gap_rng)
+            surface_points_sketched(shot.view, shot.people[i], gap_rng)
             if recipe.is_dense
             else None
             for i in subjects
@@ -75,15 +77,19 @@ def take_picture(
     else:
         reach = float(np.abs(shot.view.position[[0, 2]]).max()) + 0.3
         place = sample_place(look_rng, reach=reach)
+        flesh = tuple(posed.vertices() for posed in shot.people)
         scene, sight = _unobstructed(
-            Scene(place, shot.people, shot.solids), shot.view, subjects, n=1 if plan.is_full else 2
+            Scene(place, shot.people, flesh, shot.solids),
+            shot.view,
+            subjects,
+            n=1 if plan.is_full else 2,
         )
         _write_jpeg(root / path, _develop(paint(scene, shot.view, sight), look_rng), look_rng)
         own_masks = [_own_mask(sight, shot, int(i)) for i in subjects]
         masks = [visible_mask(sight, shot.view, np.atleast_1d(w)) for w in wanted]
         visibility = [joint_visibility(sight, shot.view, int(i)) for i in subjects]
         surface = [
-            surface_points_in_sight(sight, shot.view, shot.people[i].vertices, int(i), gap_rng)
+            surface_points_in_sight(sight, shot.view, shot.people[i], int(i), gap_rng)
             if recipe.is_dense
             else None
             for i in subjects
@@ -101,7 +107,7 @@ def take_picture(
             is_visible=visibility[i],
             surface=surface[i],
             rng=gap_rng,
-            world_yaw=2 * np.pi * ((plan.number * 0.618) % 1.0),
+            world=world,
         )
         for i in subjects
     ]
@@ -122,9 +128,9 @@ def _unobstructed(scene: Scene, view: View, subjects: Array, *, n: int) -> tuple
     """The scene as it is, or without its things if they hide an annotated person."""
     sight = look(scene, view, supersampling=n)
     for i in subjects:
-        whole = sketch_mask(scene.people[i].vertices, view).sum()
+        whole = sketch_mask(scene.people[i], view).sum()
         if (sight.owners == i).sum() < _LEAST_VISIBLE * whole * n * n:
-            bare = Scene(scene.place, scene.people, ())
+            bare = Scene(scene.place, scene.people, scene.flesh, ())
             return bare, look(bare, view, supersampling=n)
     return scene, sight
 
@@ -132,7 +138,7 @@ def _unobstructed(scene: Scene, view: View, subjects: Array, *, n: int) -> tuple
 def _own_mask(sight: Sight, shot: Shot, person: int) -> Array:
     """Visible pixels, or the outline of somebody who is wholly hidden behind others."""
     mask = visible_mask(sight, shot.view, np.array([person]))
-    return mask if mask.any() else sketch_mask(shot.people[person].vertices, shot.view)
+    return mask if mask.any() else sketch_mask(shot.people[person], shot.view)
 
 
 @functools.lru_cache(maxsize=512)
@@ -157,7 +163,7 @@ def _compose(recipe: Recipe, plan: PicturePlan, rng: np.random.Generator, *, see
         posed = pose_person(person, turned)
         spot = _spot(rng, order, away, sideways, is_bystander=order >= len(plan.annotated))
         lift = rng.uniform(0.05, 0.35) if rng.random() < 0.04 else 0.0
-        ground = np.array([0.0, lift - posed.vertices[:, 1].min(), 0.0])
+        ground = np.array([0.0, lift - posed.outline[:, 1].min(), 0.0])
         posed = posed.moved(spot + ground)
         people.append(posed)
         rotations.append(turned)
@@ -189,7 +195,7 @@ def _choose_view(
     rng: np.random.Generator,
 ) -> View:
     distance = rng.uniform(*recipe.distance_m)
-    subjects = np.concatenate([p.vertices for p in people[: len(plan.annotated)]])
+    subjects = np.concatenate([p.outline for p in people[: len(plan.annotated)]])
     if plan.is_full:
         distance = max(distance, 1.9 * recipe.full_focal_px / _FULL_PERSON_PX)
     position = away * distance + [0.0, rng.uniform(*recipe.camera_height_m), 0.0]
@@ -240,8 +246,7 @@ def _is_seated(angles: Angles) -> bool:
 
 
 def _seat(posed: PosedBody, rng: np.random.Generator) -> list[Solid]:
-    body = rest_body()
-    pelvis = posed.vertices[body.weights[:, body.bone("pelv")] > 0.5]
+    pelvis = posed.outline[_pelvic()]
     top = float(pelvis[:, 1].min()) + 0.02
     if top < 0.15:
         return []
@@ -252,6 +257,12 @@ def _seat(posed: PosedBody, rng: np.random.Generator) -> list[Solid]:
     center = pelvis.mean(0) * [1, 0, 1] - 0.02 * back + [0, top / 2, 0]
     size = np.array([rng.uniform(0.35, 0.9), top, depth])
     return [box(center, size, yaw=heading, colour=rng.uniform(0.05, 0.8, 3))]
+
+
+@functools.cache
+def _pelvic() -> Array:
+    body = rest_body()
+    return np.flatnonzero(body.weights[outline_ids(), body.bone("pelv")] > 0.5)
 
 
 def _furniture(

@@ -7,6 +7,7 @@ arms are stretched sideways, so hanging arms are a rotation too.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
 
@@ -234,7 +235,7 @@ def sample_angles(rng: np.random.Generator) -> Angles:
     _flatten_feet(angles, rng)
     if rng.random() < 0.5:
         angles = _mirrored(angles)
-    return {name: float(np.clip(value, *_limits(name))) for name, value in angles.items()}
+    return {name: _within(name, value) for name, value in angles.items()}
 
 
 def bone_rotations(angles: Angles, *, heading: float) -> Array:
@@ -247,7 +248,7 @@ def bone_rotations(angles: Angles, *, heading: float) -> Array:
     Returns:
         float64 (24, 3, 3) in the order of the rest body's bones.
     """
-    a = {name: np.deg2rad(value) for name, value in angles.items()}
+    a = {name: math.radians(value) for name, value in angles.items()}
     trunk = [(share * a["trunk_flex"], share * a["trunk_twist"], share * a["trunk_side"])
              for share in (0.40, 0.35, 0.25)]  # fmt: skip
     head = [(s * a["head_flex"], s * a["head_twist"], s * a["head_side"]) for s in (0.5, 0.5)]
@@ -307,17 +308,17 @@ def _about(axis: Array, angle: float) -> Array:
 
 
 def _rotation_x(angle: float) -> Array:
-    c, s = np.cos(angle), np.sin(angle)
+    c, s = math.cos(angle), math.sin(angle)
     return np.array([[1, 0, 0], [0, c, -s], [0, s, c]])
 
 
 def _rotation_y(angle: float) -> Array:
-    c, s = np.cos(angle), np.sin(angle)
+    c, s = math.cos(angle), math.sin(angle)
     return np.array([[c, 0, s], [0, 1, 0], [-s, 0, c]])
 
 
 def _rotation_z(angle: float) -> Array:
-    c, s = np.cos(angle), np.sin(angle)
+    c, s = math.cos(angle), math.sin(angle)
     return np.array([[c, -s, 0], [s, c, 0], [0, 0, 1]])
 
 
@@ -351,5 +352,6 @@ def _mirrored(angles: Angles) -> Angles:
     return mirrored
 
 
-def _limits(name: str) -> tuple[float, float]:
-    return _LIMITS[name] if name in _LIMITS else _SIDE_LIMITS[name[2:]]
+def _within(name: str, value: float) -> float:
+    low, high = _LIMITS[name] if name in _LIMITS else _SIDE_LIMITS[name[2:]]
+    return min(max(float(value), low), high)

@@ -34,8 +34,11 @@ class Fragments:
 
     def interpolate(self, faces: Array, values: Array) -> Array:
         """Per-vertex float values (V, C) at every fragment, float32 (M, C)."""
-        corners = values.astype(np.float32)[faces[self.faces]]
-        weighted: Array = np.einsum("mk,mkc->mc", self.barycentric, corners)
+        corners = faces[self.faces]
+        values = values.astype(np.float32)
+        weighted: Array = self.barycentric[:, :1] * values[corners[:, 0]]
+        weighted += self.barycentric[:, 1:2] * values[corners[:, 1]]
+        weighted += self.barycentric[:, 2:] * values[corners[:, 2]]
         return weighted
 
 
@@ -49,70 +52,86 @@ def rasterize(image_points: Array, depth: Array, faces: Array, *, size: tuple[in
         size: height and width of the picture.
     """
     height, width = size
-    corners = image_points[faces].astype(np.float32)
-    a, b, c = corners[:, 0], corners[:, 1], corners[:, 2]
-    twice_area = _cross(b - a, c - a)
-    low = np.ceil(corners.min(1)).astype(np.int32)
-    high = np.floor(corners.max(1)).astype(np.int32)
-    low = np.maximum(low, 0)
-    high = np.minimum(high, np.array([width - 1, height - 1], np.int32))
+    x, y = image_points.astype(np.float32).T
+    xa, xb, xc = (x[faces[:, corner]] for corner in range(3))
+    ya, yb, yc = (y[faces[:, corner]] for corner in range(3))
+    left = np.maximum(np.ceil(np.minimum(np.minimum(xa, xb), xc)), 0.0)
+    top = np.maximum(np.ceil(np.minimum(np.minimum(ya, yb), yc)), 0.0)
+    right = np.minimum(np.floor(np.maximum(np.maximum(xa, xb), xc)), width - 1.0)
+    bottom = np.minimum(np.floor(np.maximum(np.maximum(ya, yb), yc)), height - 1.0)
+    twice_area = (xb - xa) * (yc - ya) - (yb - ya) * (xc - xa)
+    near = depth <= _NEAR_M
     # The picture's y axis points down, so faces that look at the camera turn negative.
-    ahead = (depth > _NEAR_M)[faces].all(1)
-    drawn = (twice_area < -1e-9) & ahead & (high >= low).all(1)
+    drawn = (twice_area < -1e-9) & (right >= left) & (bottom >= top)
+    drawn &= ~(near[faces[:, 0]] | near[faces[:, 1]] | near[faces[:, 2]])
     candidates = np.flatnonzero(drawn)
-    extent = (high - low).max(1)[candidates] + 1
-    pixels, chosen, weights = [], [], []
-    smaller = 0
-    for tile in (*_TILE_SIZES, None):
-        limit = np.inf if tile is None else tile
-        group = candidates[(extent > smaller) & (extent <= limit)]
-        smaller = limit  # type: ignore[assignment]
-        batches = [group] if tile is not None else [group[i : i + 1] for i in range(len(group))]
-        for batch in batches:
-            if len(batch):
-                found = _cover(batch, corners, twice_area, low, high, tile)
-                pixels.append(found[1][:, 1].astype(np.int64) * width + found[1][:, 0])
-                chosen.append(found[0])
-                weights.append(found[2])
-    if not pixels:
+    if not len(candidates):
         nothing = np.zeros(0, np.int64)
         return Fragments(nothing, nothing, np.zeros((0, 3), np.float32), np.zeros(0, np.float32))
-    pixel, face, weight = (np.concatenate(parts) for parts in (pixels, chosen, weights))
-    inverse = weight / depth.astype(np.float32)[faces[face]]
-    total = inverse.sum(1)
-    # Pixel by pixel, the nearest first; stable, so that ties have one winner on any machine.
-    order = np.lexsort((-total, pixel))
-    first = order[np.flatnonzero(np.diff(pixel[order], prepend=-1))]
-    return Fragments(
-        pixels=pixel[first],
-        faces=face[first],
-        barycentric=inverse[first] / total[first, None],
-        depth=1.0 / total[first],
+    # Weights of corners a and b are linear in the pixel: their slopes along x and y.
+    slopes = np.stack([yb - yc, xc - xb, yc - ya, xa - xc]) / twice_area
+    at_first = np.stack(
+        [
+            slopes[0] * (left - xc) + slopes[1] * (top - yc),
+            slopes[2] * (left - xc) + slopes[3] * (top - yc),
+        ]
     )
+    extent = np.maximum(right - left, bottom - top)[candidates] + 1
+    found = []
+    smaller = 0.0
+    for tile in (*_TILE_SIZES, None):
+        largest = np.inf if tile is None else tile
+        group = candidates[(extent > smaller) & (extent <= largest)]
+        smaller = largest
+        for batch in [group] if tile else [group[i : i + 1] for i in range(len(group))]:
+            if len(batch):
+                columns, rows = (tile, tile) if tile else (
+                    int((right - left)[batch[0]]) + 1, int((bottom - top)[batch[0]]) + 1
+                )  # fmt: skip
+                covered = _cover(at_first[:, batch], slopes[:, batch], columns, rows)
+                found.append((batch[covered[0]], *covered[1:]))
+    face, column, row, weight_a, weight_b = (
+        np.concatenate(parts) for parts in zip(*found, strict=True)
+    )
+    column = column + left[face].astype(np.int64)
+    row = row + top[face].astype(np.int64)
+    inside = (column < width) & (row < height)
+    face, weight_a, weight_b = face[inside], weight_a[inside], weight_b[inside]
+    pixel = (row * width + column)[inside]
+    nearness = (1.0 / depth).astype(np.float32)
+    inverse_a = weight_a * nearness[faces[face, 0]]
+    inverse_b = weight_b * nearness[faces[face, 1]]
+    inverse_c = (1.0 - weight_a - weight_b) * nearness[faces[face, 2]]
+    total = inverse_a + inverse_b + inverse_c
+    pixel, first = _nearest(pixel, total, n_pixels=height * width)
+    weights = np.stack([inverse_a[first], inverse_b[first], inverse_c[first]], axis=1)
+    total = total[first]
+    return Fragments(pixel, face[first], weights / total[:, None], 1.0 / total)
 
 
-def _cover(
-    batch: Array, corners: Array, twice_area: Array, low: Array, high: Array, tile: int | None
-) -> tuple[Array, Array, Array]:
-    """Pixels inside the faces of one batch: face, pixel (x, y) and screen-space weights."""
-    if tile is None:
-        columns, rows = (high - low)[batch[0]] + 1
-    else:
-        columns = rows = tile
-    offsets = np.stack(np.meshgrid(np.arange(columns), np.arange(rows)), axis=-1).reshape(-1, 2)
-    pixel = low[batch][:, None] + offsets.astype(np.int32)
-    point = pixel.astype(np.float32)
-    a, b, c = (corners[batch, i][:, None] for i in range(3))
-    area = twice_area[batch][:, None]
-    weight_a = _cross(b - point, c - point) / area
-    weight_b = _cross(c - point, a - point) / area
-    weight_c = 1.0 - weight_a - weight_b
-    inside = (weight_a >= 0) & (weight_b >= 0) & (weight_c >= 0)
-    inside &= (pixel <= high[batch][:, None]).all(-1)
-    row, column = np.nonzero(inside)
-    weights = np.stack([weight[row, column] for weight in (weight_a, weight_b, weight_c)], axis=1)
-    return batch[row], pixel[row, column], weights
+def _cover(at_first: Array, slopes: Array, columns: int, rows: int) -> tuple[Array, ...]:
+    """Pixels inside faces: which face, column and row from its own corner, two weights."""
+    x = np.arange(columns, dtype=np.float32)
+    y = np.arange(rows, dtype=np.float32)[:, None]
+    ax, ay, bx, by = slopes[:, :, None, None]
+    weight_a = ax * x + (ay * y + at_first[0][:, None, None])
+    weight_b = bx * x + (by * y + at_first[1][:, None, None])
+    inside = (weight_a >= 0) & (weight_b >= 0) & (weight_a + weight_b <= 1)
+    flat = np.flatnonzero(inside)
+    face, pixel = np.divmod(flat, rows * columns)
+    row, column = np.divmod(pixel, columns)
+    return face, column, row, weight_a.ravel()[flat], weight_b.ravel()[flat]
 
 
-def _cross(first: Array, second: Array) -> Array:
-    return first[..., 0] * second[..., 1] - first[..., 1] * second[..., 0]
+def _nearest(pixel: Array, nearness: Array, *, n_pixels: int) -> tuple[Array, Array]:
+    """Covered pixels and the fragment that wins each.
+
+    A float's bits sort as the float does, so that one integer holds nearness and, below it, the
+    fragment's number, which settles ties the same way everywhere.
+    """
+    key = nearness.astype(np.float32).view(np.uint32).astype(np.uint64) << np.uint64(32)
+    key |= np.arange(len(pixel), dtype=np.uint64)
+    best = np.zeros(n_pixels, np.uint64)
+    np.maximum.at(best, pixel, key)
+    covered = np.flatnonzero(best)
+    return covered, (best[covered] & np.uint64(0xFFFFFFFF)).astype(np.int64)

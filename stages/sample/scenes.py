@@ -37,10 +37,18 @@ class Solid:
 
 @dataclass(frozen=True, slots=True)
 class Scene:
-    """Everything before the camera."""
+    """Everything before the camera.
+
+    Attributes:
+        place: around it all.
+        people: who is there.
+        flesh: float64 (V, 3), everybody's vertices.
+        solids: things.
+    """
 
     place: Place
     people: tuple[PosedBody, ...]
+    flesh: tuple[Array, ...]
     solids: tuple[Solid, ...]
 
 
@@ -62,37 +70,42 @@ class Sight:
 
 
 def box(center: Array, size: Array, *, yaw: float, colour: Array) -> Solid:
-    """A cuboid turned about the vertical, its sides cut into small squares for the rasterizer."""
+    """A cuboid turned about the vertical."""
+    vertices, normals, faces = _unit_cube()
+    c, s = np.cos(yaw), np.sin(yaw)
+    rotation = np.array([[c, 0, s], [0, 1, 0], [-s, 0, c]])
+    return Solid(
+        vertices=np.einsum("ij,vj->vi", rotation, vertices * size) + center,
+        normals=np.einsum("ij,vj->vi", rotation, normals),
+        faces=faces,
+        colour=colour,
+    )
+
+
+@functools.cache
+def _unit_cube() -> tuple[Array, Array, Array]:
+    """Vertices, normals and faces; the sides are cut into small squares for the rasterizer."""
     n = 6
-    u, v = np.meshgrid(np.linspace(-1, 1, n + 1), np.linspace(-1, 1, n + 1))
-    sheet = np.stack([u.ravel(), v.ravel(), np.ones(u.size)], axis=1)
+    u, v = np.meshgrid(np.linspace(-0.5, 0.5, n + 1), np.linspace(-0.5, 0.5, n + 1))
+    sheet = np.stack([u.ravel(), v.ravel(), np.full(u.size, 0.5)], axis=1)
     corner = (np.arange(n)[:, None] * (n + 1) + np.arange(n)).ravel()
     right, below = corner + 1, corner + n + 1
     cut = np.concatenate(
         [np.stack([corner, right, below], 1), np.stack([right, below + 1, below], 1)]
     )
-    vertices, normals, faces = [], [], []
-    for axis in range(3):
-        for sign in (1.0, -1.0):
-            turn = np.roll(np.eye(3), axis, axis=1)
-            turn = turn * sign if sign > 0 else turn * np.array([[1.0], [-1.0], [-1.0]])
-            faces.append(cut + len(sheet) * len(vertices))
-            vertices.append(sheet @ turn)
-            normals.append(np.broadcast_to(turn[2], sheet.shape))
-    c, s = np.cos(yaw), np.sin(yaw)
-    rotation = np.array([[c, 0, s], [0, 1, 0], [-s, 0, c]])
-    return Solid(
-        vertices=np.concatenate(vertices) * size / 2 @ rotation.T + center,
-        normals=np.concatenate(normals) @ rotation.T,
-        faces=np.concatenate(faces).astype(np.int32),
-        colour=colour,
+    frames = [np.roll(np.eye(3), axis, axis=1) for axis in range(3)]
+    frames += [frame * np.array([[1.0], [-1.0], [-1.0]]) for frame in frames]
+    return (
+        np.concatenate([np.einsum("vi,ij->vj", sheet, frame) for frame in frames]),
+        np.concatenate([np.broadcast_to(frame[2], sheet.shape) for frame in frames]),
+        np.concatenate([cut + len(sheet) * i for i in range(len(frames))]).astype(np.int32),
     )
 
 
 def look(scene: Scene, view: View, *, supersampling: int) -> Sight:
     """Resolve visibility."""
     body_faces = rest_body().faces
-    meshes = [(p.vertices, body_faces) for p in scene.people]
+    meshes = [(vertices, body_faces) for vertices in scene.flesh]
     meshes += [(solid.vertices, solid.faces) for solid in scene.solids]
     starts = np.cumsum([0] + [len(vertices) for vertices, _ in meshes])
     faces = np.concatenate(
@@ -107,13 +120,22 @@ def look(scene: Scene, view: View, *, supersampling: int) -> Sight:
 
 
 def visible_mask(sight: Sight, view: View, people: Array) -> Array:
-    """Pixels at least half covered by some people (positions in the scene), bool (H, W)."""
+    """Pixels at least half covered by some people, bool (H, W).
+
+    Args:
+        sight: what the view shows.
+        view: camera.
+        people: int (n,), positions in the scene.
+    """
     height, width = view.size
     n = sight.supersampling
     covered = np.zeros(height * width * n * n, np.uint8)
-    covered[sight.fragments.pixels[np.isin(sight.owners, people)]] = 1
-    counts = covered.reshape(height, n, width, n).sum(axis=(1, 3))
-    mask: Array = counts * 2 >= n * n
+    wanted = np.zeros(int(sight.owners.max(initial=0)) + 1, np.uint8)
+    wanted[people[people < len(wanted)]] = 1
+    covered[sight.fragments.pixels] = wanted[sight.owners]
+    covered = covered.reshape(height * n, width * n)
+    counts = np.sum([covered[i::n, j::n] for i in range(n) for j in range(n)], axis=0)
+    mask: Array = 2 * counts >= n * n
     return mask
 
 
@@ -121,8 +143,7 @@ def paint(scene: Scene, view: View, sight: Sight) -> Array:
     """The picture, uint8 (H, W, 3), sRGB."""
     height, width = view.size
     n = sight.supersampling
-    solid_vertices = [solid.vertices for solid in scene.solids]
-    shadow_casters = np.concatenate([*(p.vertices for p in scene.people), *solid_vertices])
+    shadow_casters = np.concatenate([*scene.flesh, *(solid.vertices for solid in scene.solids)])
     background = paint_place(scene.place, view, cast_shadow(shadow_casters, scene.place.light))
     layer = np.zeros((height * width * n * n, 4), np.float32)
     layer[sight.fragments.pixels, :3] = _shade(scene, view, sight)
@@ -138,7 +159,7 @@ def _shade(scene: Scene, view: View, sight: Sight) -> Array:
     """Colours of the fragments, float32 (M, 3): ambient, wrapped diffuse and a little shine."""
     body = rest_body()
     normals = np.concatenate(
-        [*(vertex_normals(p.vertices) for p in scene.people), *(s.normals for s in scene.solids)]
+        [*(vertex_normals(vertices) for vertices in scene.flesh), *(s.normals for s in scene.solids)]
     )
     places = np.concatenate(
         [*(body.vertices for _ in scene.people), *(s.vertices for s in scene.solids)]
@@ -146,20 +167,25 @@ def _shade(scene: Scene, view: View, sight: Sight) -> Array:
     surface = sight.fragments.interpolate(sight.faces, np.concatenate([normals, places], axis=1))
     albedo = np.empty((len(surface), 3), np.float32)
     for owner, person in enumerate(scene.people):
-        own = sight.owners == owner
+        own = np.flatnonzero(sight.owners == owner)
         albedo[own] = colours(person.person.outfit, surface[own, 3:])
     for owner, solid in enumerate(scene.solids, start=len(scene.people)):
         albedo[sight.owners == owner] = solid.colour
     normal = surface[:, :3]
-    normal /= np.maximum(np.sqrt((normal**2).sum(1, keepdims=True)), 1e-6)
+    normal /= np.maximum(np.sqrt(np.einsum("mi,mi->m", normal, normal)), 1e-6)[:, None]
     light = scene.place.light.astype(np.float32)
     towards = -view.rotation[2].astype(np.float32)
     half = (light + towards) / np.linalg.norm(light + towards)
-    diffuse = np.clip((normal @ light + 0.25) / 1.25, 0.0, 1.0)
-    sky = 0.72 + 0.28 * normal[:, 1] + 0.10 * (normal @ towards)
-    shine = 0.06 * np.clip(normal @ half, 0.0, 1.0) ** 16
-    lit = np.outer(diffuse, scene.place.light_colour) + np.outer(sky, scene.place.ambient)
-    shaded: Array = albedo * lit.astype(np.float32) + shine[:, None]
+    facing_light, facing_us, glancing = (
+        np.einsum("mi,i->m", normal, direction) for direction in (light, towards, half)
+    )
+    diffuse = np.clip((facing_light + 0.25) / 1.25, 0.0, 1.0)
+    sky = 0.72 + 0.28 * normal[:, 1] + 0.10 * facing_us
+    shine = 0.06 * np.clip(glancing, 0.0, 1.0) ** 16
+    lit = diffuse[:, None] * scene.place.light_colour.astype(np.float32)
+    lit += sky[:, None] * scene.place.ambient.astype(np.float32)
+    shaded: Array = albedo * lit
+    shaded += shine[:, None]
     return shaded
 
 

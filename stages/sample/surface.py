@@ -177,18 +177,14 @@ def _project(field: DistanceField, vertices: Array, *, max_step: float) -> Array
     def folded(points: Array) -> Array:
         return field(np.abs(points) * [1, 0, 0] + points * [0, 1, 1])
 
-    epsilon = 1e-4
-    for _ in range(3):
+    epsilon = 1e-5
+    for _ in range(2):
+        here = folded(vertices)
         gradient = np.stack(
-            [
-                (folded(vertices + epsilon * unit) - folded(vertices - epsilon * unit))
-                / (2 * epsilon)
-                for unit in np.eye(3)
-            ],
-            axis=1,
+            [(folded(vertices + epsilon * unit) - here) / epsilon for unit in np.eye(3)], axis=1
         )
         squared = np.maximum((gradient**2).sum(1), 0.1)
-        step = np.clip(folded(vertices) / squared, -max_step, max_step)
+        step = np.clip(here / squared, -max_step, max_step)
         vertices = vertices - step[:, None] * gradient
     return vertices
 

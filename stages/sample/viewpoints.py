@@ -44,22 +44,18 @@ class View:
             flat = distort(flat, self.distortion)
         return flat @ self.intrinsics[:2, :2].T + self.intrinsics[:2, 2], depth
 
-    def rays(self, *, step: int = 1) -> Array:
-        """Directions in the world, float32 (H, W, 3), one per `step`-th pixel, of depth 1."""
+    def rays(self) -> Array:
+        """Directions of the pixels in the world, float32 (3, H, W), one unit deep."""
         height, width = self.size
-        x, y = np.meshgrid(np.arange(0, width, step), np.arange(0, height, step))
-        flat = np.stack(
-            [
-                (x - self.intrinsics[0, 2]) / self.intrinsics[0, 0],
-                (y - self.intrinsics[1, 2]) / self.intrinsics[1, 1],
-            ],
-            axis=-1,
-        )
-        if self.distortion is not None:
-            flat = undistort(flat, self.distortion)
-        direction = flat.astype(np.float32) @ self.rotation[:2].astype(np.float32)
-        world: Array = direction + self.rotation[2].astype(np.float32)
-        return world
+        x = (np.arange(width) - self.intrinsics[0, 2]) / self.intrinsics[0, 0]
+        y = (np.arange(height) - self.intrinsics[1, 2]) / self.intrinsics[1, 1]
+        rotation = self.rotation.astype(np.float32)
+        if self.distortion is None:
+            x, y = x.astype(np.float32), y.astype(np.float32)[:, None]
+            return np.stack([r[0] * x + (r[1] * y + r[2]) for r in rotation.T])
+        flat = np.stack(np.meshgrid(x, y), axis=-1)
+        x, y = np.moveaxis(undistort(flat, self.distortion).astype(np.float32), -1, 0)
+        return np.stack([r[0] * x + (r[1] * y + r[2]) for r in rotation.T])
 
 
 def distort(flat: Array, coefficients: Array) -> Array:
@@ -109,19 +105,23 @@ def crop_towards(position: Array, box_points: Array, *, person_px: float, margin
         roll: radians.
         limit_px: the longest side of a crop.
     """
-    rotation = upright_rotation(box_points.mean(0) - position, roll=roll)
+    offsets = np.ascontiguousarray((box_points - position).T)
+    rotation = upright_rotation(offsets.mean(1), roll=roll)
     for _ in range(2):
-        camera = (box_points - position) @ rotation.T
-        flat = camera[:, :2] / camera[:, 2:]
-        middle = (flat.min(0) + flat.max(0)) / 2
-        rotation = upright_rotation(rotation.T @ np.append(middle, 1.0), roll=roll)
-    camera = (box_points - position) @ rotation.T
-    flat = camera[:, :2] / camera[:, 2:]
-    extent = np.ptp(flat, axis=0)
+        low, high = _flat_bounds(np.einsum("ij,jn->in", rotation, offsets))
+        rotation = upright_rotation(rotation.T @ np.append((low + high) / 2, 1.0), roll=roll)
+    low, high = _flat_bounds(np.einsum("ij,jn->in", rotation, offsets))
+    extent = high - low
     focal = person_px / extent.max()
     side = int(min(round(person_px * margin), limit_px))
     room = np.maximum(side - focal * extent, 0.0)
-    middle = focal * (flat.min(0) + flat.max(0)) / 2
+    middle = focal * (low + high) / 2
     center = (side - 1) / 2 - middle + shift * room
     intrinsics = np.array([[focal, 0, center[0]], [0, focal, center[1]], [0, 0, 1.0]])
     return View(rotation, position, intrinsics, None, (side, side))
+
+
+def _flat_bounds(camera: Array) -> tuple[Array, Array]:
+    """Least and greatest normalised coordinates (2,) of camera points (3, N)."""
+    flat = camera[:2] / camera[2]
+    return flat.min(1), flat.max(1)
