@@ -1,0 +1,139 @@
+"""One example drawn on its picture: mask, box, skeleton, points, root, arrows to the outside."""
+
+from __future__ import annotations
+
+import textwrap
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from pipeline.skeletons import Skeleton
+from stages.view import drawing, palette
+from stages.view.drawing import Picture
+from stages.view.examples import Surface, ViewedExample
+from stages.view.palette import Colours
+
+
+@dataclass(frozen=True, slots=True)
+class BodyMesh:
+    """The rest-pose body that surface points are coloured by.
+
+    Attributes:
+        vertices: float32 (V, 3), metres.
+        faces: int32 (F, 3).
+    """
+
+    vertices: npt.NDArray[np.float32]
+    faces: npt.NDArray[np.int32]
+
+    def has(self, triangles: npt.NDArray[np.int32]) -> bool:
+        """Whether all triangles (n, 3) are faces of this mesh: else it is another body's."""
+        known = {tuple(face) for face in np.sort(self.faces, axis=1).tolist()}
+        return all(tuple(face) in known for face in np.sort(triangles, axis=1).tolist())
+
+
+@dataclass(frozen=True, slots=True)
+class Style:
+    """How examples are drawn.
+
+    Attributes:
+        max_side: longer side of the drawn picture in pixels; smaller pictures are enlarged, at
+            most `max_enlargement` times, larger ones shrunk.
+        body: where the surface points live; None colours them by vertex number.
+    """
+
+    max_side: int = 640
+    max_enlargement: float = 3.0
+    body: BodyMesh | None = None
+
+
+def draw_example(
+    example: ViewedExample, skeleton: Skeleton, *, style: Style | None = None
+) -> Picture:
+    """The picture of an example with everything that is annotated on it.
+
+    Returns:
+        uint8 (h, w, 3), scaled as `style` says. A rejected example gives a tile that says why.
+    """
+    style = style or Style()
+    if not example.is_usable:
+        return _rejected_tile(example, style)
+    size, scale = _drawn_size(example.picture, style)
+    out = drawing.resize(example.picture, size)
+    if example.picture_fault:
+        out = drawing.draw_text(out, [example.picture_fault])
+    if example.mask is not None and example.mask.size:
+        mask = cv2.resize(example.mask.astype(np.uint8), size, interpolation=cv2.INTER_NEAREST)
+        out = drawing.draw_mask(out, mask.astype(bool), colour=palette.MASK)
+    corners = drawing.scale_points(
+        np.array([example.box[:2], example.box[:2] + example.box[2:]]), scale
+    )
+    box = np.concatenate([corners[0], corners[1] - corners[0]])
+    out = drawing.draw_box(out, box, colour=palette.BOX)
+    if example.surface is not None:
+        pixels = drawing.scale_points(example.surface.pixels, scale)
+        colours = surface_colours(example.surface, style.body)
+        out = drawing.draw_points(out, pixels, colours=colours, radius=3, outline=1)
+    return _draw_joints(out, example, skeleton, scale)
+
+
+def surface_colours(surface: Surface, body: BodyMesh | None) -> Colours:
+    """By place on the body if it is this body's surface, else by vertex number; uint8 (M, 3)."""
+    if body is not None and body.has(surface.vertices):
+        corners = body.vertices[surface.vertices]
+        places = np.einsum("mvc,mv->mc", corners, surface.weights)
+        low, high = body.vertices.min(axis=0), body.vertices.max(axis=0)
+        return palette.place_colours(places, low=low, high=high)
+    if not len(surface.vertices):
+        return np.zeros((0, 3), dtype=np.uint8)
+    nearest = np.take_along_axis(surface.vertices, surface.weights.argmax(axis=1)[:, None], axis=1)
+    return palette.vertex_colours(nearest[:, 0], n_vertices=max(6890, int(nearest.max()) + 1))
+
+
+def _draw_joints(
+    picture: Picture,
+    example: ViewedExample,
+    skeleton: Skeleton,
+    scale: tuple[float, float],
+) -> Picture:
+    pixels = drawing.scale_points(example.joints2d, scale)
+    is_drawn = example.is_drawn
+    joint_colours, edge_colours = palette.joint_colours(skeleton), palette.edge_colours(skeleton)
+    # A dense cloud of joints (two skeletons in one dataset) must not hide the person.
+    n_per_side = int(is_drawn.sum()) / max(picture.shape[:2])
+    radius, thickness = (3.0, 2) if n_per_side < 0.05 else (2.5, 1)
+    kept = [n for n, (i, j) in enumerate(skeleton.edges) if is_drawn[i] and is_drawn[j]]
+    out = drawing.draw_lines(
+        picture,
+        pixels,
+        [skeleton.edges[n] for n in kept],
+        colours=edge_colours[kept],
+        thickness=thickness,
+    )
+    out = drawing.draw_points(out, pixels[is_drawn], colours=joint_colours[is_drawn], radius=radius)
+    if example.root_index >= 0 and is_drawn[example.root_index]:
+        out = drawing.draw_ring(out, pixels[example.root_index], colour=palette.ROOT)
+    return drawing.draw_edge_arrows(out, pixels[is_drawn], colours=joint_colours[is_drawn])
+
+
+def _drawn_size(picture: Picture, style: Style) -> tuple[tuple[int, int], tuple[float, float]]:
+    height, width = picture.shape[:2]
+    factor = min(style.max_side / max(height, width), style.max_enlargement)
+    size = max(1, round(width * factor)), max(1, round(height * factor))
+    return size, (size[0] / width, size[1] / height)
+
+
+def _rejected_tile(example: ViewedExample, style: Style) -> Picture:
+    side = style.max_side * 3 // 4
+    tile = np.full((side, side, 3), 60, dtype=np.uint8)
+    tile = drawing.draw_box(
+        tile, np.array([2, 2, side - 5, side - 5]), colour=palette.WARNING, thickness=4
+    )
+    lines = ["rejected", example.status.replace("_", " "), "", *_wrapped(example.detail)]
+    return drawing.draw_text(tile, lines, scale=0.6)
+
+
+def _wrapped(text: str, *, width: int = 38) -> list[str]:
+    return textwrap.wrap(text, width)[:6]

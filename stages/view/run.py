@@ -1,0 +1,145 @@
+"""`view`: select, read, draw; then save the sheet or open a window."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+from matplotlib.figure import Figure
+
+from cache.reader import Store
+from errors import ConfigError
+from pipeline.schema import Kind
+from stages.settings import load_section
+from stages.view.examples import read_examples, skeleton_of
+from stages.view.picture import BodyMesh, Style
+from stages.view.selection import Selection, first_filled, select_rows
+from stages.view.settings import ViewSettings
+from stages.view.sheet import make_sheet
+
+SUFFIXES = (".png", ".jpg", ".pdf", ".svg")
+
+
+def view(dataset: str, path: Path, selection: Selection, *, save_to: Path | None) -> None:
+    """Draw the selected examples of a store into a file, or into a window.
+
+    Args:
+        dataset: as the user called it.
+        path: the store.
+        save_to: None opens a window and waits until it is closed.
+
+    Raises:
+        StoreError: there is no store, or a shard that is needed is missing, cut or altered.
+        ConfigError: the selection does not fit the store, the file cannot be written, or there is
+            no display.
+    """
+    if save_to is not None:
+        check_file(save_to)
+    settings = load_section(ViewSettings, "view")
+    store = Store.open(path)
+    if save_to is None and not has_display():
+        raise ConfigError(
+            "there is no display to open a window on",
+            cause="neither DISPLAY nor WAYLAND_DISPLAY is set (a terminal over ssh?)",
+            next_command=f"cli.py view {dataset} ... --save {store.path.stem}.png",
+        )
+    figure = make_view(store, selection, settings=settings)
+    if save_to is not None:
+        save(figure, save_to)
+    else:
+        show(figure, title=dataset)
+
+
+def make_view(store: Store, selection: Selection, *, settings: ViewSettings) -> Figure:
+    """The sheet of the selected examples.
+
+    Raises:
+        StoreError: a shard that is needed is missing, cut or altered.
+        ConfigError: the selection does not fit the store.
+    """
+    split = first_filled(store.splits, selection.split)
+    selected = select_rows(
+        split, selection, attributes=store.attributes, n_default=settings.examples
+    )
+    examples = read_examples(split, selected.rows, attributes=store.attributes)
+    is_dense = Kind(store.attributes["kind"]) is Kind.DENSE
+    style = Style(max_side=settings.picture_side, body=_body(settings.body) if is_dense else None)
+    conditions = "".join(f", {condition}" for condition in selection.conditions)
+    title = (
+        f"{store.attributes['dataset']} · {split.name}: "
+        f"{len(examples)} of {selected.n_found} examples{conditions}"
+    )
+    return make_sheet(examples, skeleton_of(store.attributes), title=title, style=style)
+
+
+def check_file(path: Path) -> None:
+    """Refuse what cannot be written before anything is read.
+
+    Raises:
+        ConfigError: the file's ending names no picture format, or its folder is not there.
+    """
+    if path.suffix.lower() not in SUFFIXES:
+        raise ConfigError(
+            f"cannot save `{path.name}`",
+            cause=f"the ending says the format: {', '.join(SUFFIXES)}",
+            next_command=f"--save {path.with_suffix('.png')}",
+        )
+    if not path.parent.is_dir():
+        raise ConfigError(
+            f"cannot save `{path.name}`",
+            where=str(path),
+            cause=f"there is no folder {path.parent}",
+            next_command=f"mkdir -p {path.parent}",
+        )
+
+
+def save(figure: Figure, path: Path) -> None:
+    """Write the sheet.
+
+    Raises:
+        ConfigError: the file cannot be written.
+    """
+    try:
+        figure.savefig(path)
+    except OSError as error:
+        raise ConfigError(
+            "cannot save the picture", where=str(path), cause=error.strerror or str(error)
+        ) from error
+
+
+def has_display() -> bool:
+    """Whether a window can be opened here."""
+    if sys.platform in ("darwin", "win32"):
+        return True
+    return bool(os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY"))
+
+
+def show(figure: Figure, *, title: str) -> None:
+    """Open a window with the sheet and wait until it is closed.
+
+    Raises:
+        ConfigError: there is no toolkit to open one with.
+    """
+    from matplotlib import pyplot
+
+    window = pyplot.figure(title, figsize=figure.get_size_inches(), dpi=60)
+    manager = window.canvas.manager
+    if pyplot.get_backend().lower() == "agg" or manager is None:
+        raise ConfigError(
+            "cannot open a window",
+            cause="there is a display but neither Tk nor Qt to draw with",
+            next_command="add --save FILE.png",
+        )
+    manager.canvas.figure = figure
+    figure.set_canvas(manager.canvas)
+    pyplot.show()
+
+
+def _body(path: Path) -> BodyMesh | None:
+    from stages.train.canonical_body import load_canonical_body
+
+    if not path.is_file():
+        return None
+    body = load_canonical_body(path)
+    return BodyMesh(body.vertices, body.faces)
