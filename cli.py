@@ -22,6 +22,7 @@ from errors import ConfigError, PoseshardError
 EXIT_FAILED, EXIT_INTERRUPTED, EXIT_TERMINATED = 1, 130, 143
 
 FILE = click.Path(path_type=Path)
+SPLIT = click.Choice(["train", "valid", "test"])
 
 
 class _Terminated(KeyboardInterrupt):
@@ -175,6 +176,53 @@ def prepare(
         click.echo(f"  {line}")
     state = "written" if report.was_published else "already up to date"
     click.echo(f"{report.store}: {state} ({report.n_built} blocks built, {report.n_reused} reused)")
+
+
+@cli.command()
+@click.argument("dataset", metavar="DATASET|STORE")
+@click.option("--split", type=SPLIT, help="Default: the first split that has examples.")
+@click.option("--index", metavar="I|A:B", help="Rows, B not included; default: the first few.")
+@click.option("--where", multiple=True, metavar="CONDITION", help="Such as valid_points<10.")
+@click.option("--random", "n_random", type=click.IntRange(min=1), help="So many, by chance.")
+@click.option("--seed", type=click.IntRange(min=0), default=0, help="Of the chance.")
+@click.option("--save", type=FILE, help="Write FILE.png (or .jpg, .pdf, .svg), open no window.")
+def view(
+    dataset: str,
+    split: str | None,
+    index: str | None,
+    where: tuple[str, ...],
+    n_random: int | None,
+    seed: int,
+    save: Path | None,
+) -> None:
+    """Draw examples: picture, box, mask, skeleton, and the 3D pose from the front and from above.
+
+    \b
+    Examples:
+      cli.py view agora
+      cli.py view agora --index 0:16 --save agora.png
+      cli.py view agora --where "valid_points<10" --where "depth_m>5" --random 12
+    --where compares one of: valid_points, valid_joints, depth_m, points_behind, root_index,
+    box_width, box_height, focal_px, distortion, image_bytes, mask_bytes, status.
+    """
+    from stages.prepare.settings import store_path
+    from stages.view.selection import Selection, parse_condition, parse_index
+
+    try:
+        selection = Selection(
+            split=split,
+            rows=None if index is None else parse_index(index),
+            conditions=tuple(parse_condition(text) for text in where),
+            n_random=n_random,
+            seed=seed,
+        )
+    except ValueError as error:
+        raise click.UsageError(str(error)) from error
+    from stages.view.run import view as run
+
+    run(dataset, store_path(dataset), selection, save_to=save)
+    if save is not None:
+        click.echo(f"saved {save}")
 
 
 def main() -> NoReturn:
