@@ -9,9 +9,12 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from errors import ConfigError
+from pipeline.schema import SPLITS
+from stages.settings import PROJECT_ROOT
 
 # Interleaving weights by source. An example belongs to the first source whose name begins its
 # picture's path; within a kind, batches are shared out in proportion to these.
@@ -165,6 +168,7 @@ class CropSettings:
     background_aug_prob_real: float = 0.2  # pictures of real or realistic scenes
     background_aug_prob_grey: float = 1.0  # renders without a scene
     color_aug: bool = True
+    color_aug_strength: float = 1.0  # scales all four changes of colour
     jpeg_aug_prob: float = 0.25
     jpeg_quality_min: int = 15
     jpeg_quality_max: int = 59
@@ -386,9 +390,49 @@ class BatchSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class DataSettings:
+    """Where training reads and writes, and how pictures are fetched.
+
+    Attributes:
+        stores: the folder of the stores.
+        datasets: the stores to train from, without `.zarr`.
+        body: the canonical body; made by the sample stage, or from SMPL-X.
+        out: the folder of the model, its checkpoints and its learning curve.
+        splits: splits to train from.
+        splits_2d: the same for 2D keypoints; the published run adds `valid`, which is then no
+            longer held out.
+        backgrounds: a folder of pictures without people; None: generated textures.
+        occluders: a folder of cut-outs with alpha channel; None: generated shapes.
+        loader_threads: threads that decode and augment.
+        prefetch_batches: batches kept ready.
+        deterministic: same bits on every run, at some cost of speed on a GPU.
+    """
+
+    stores: Path = PROJECT_ROOT / "data/stores"
+    datasets: tuple[str, ...] = ("agora", "behave", "mads", "coco", "densepose_coco")
+    body: Path = PROJECT_ROOT / "data/sample/body.npz"
+    out: Path = PROJECT_ROOT / "models/localizer"
+    splits: tuple[str, ...] = ("train",)
+    splits_2d: tuple[str, ...] = ("train", "valid")
+    backgrounds: Path | None = None
+    occluders: Path | None = None
+    loader_threads: int = 8
+    prefetch_batches: float = 4.0
+    deterministic: bool = True
+
+    def __post_init__(self) -> None:
+        _require(bool(self.datasets), "datasets must name at least one store")
+        _require(len(set(self.datasets)) == len(self.datasets), "a dataset is listed twice")
+        for split in (*self.splits, *self.splits_2d):
+            _require(split in SPLITS, f"a split is train, valid or test, not {split!r}")
+        _require_positive(self, "loader_threads", "prefetch_batches")
+
+
+@dataclass(frozen=True, slots=True)
 class TrainSettings:
     """Section `train` of params.yaml."""
 
+    data: DataSettings = dataclasses.field(default_factory=DataSettings)
     loss: LossSettings = dataclasses.field(default_factory=LossSettings)
     head: HeadSettings = dataclasses.field(default_factory=HeadSettings)
     crop: CropSettings = dataclasses.field(default_factory=CropSettings)

@@ -1,0 +1,120 @@
+"""Everything the model says of one split, beside the truth."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import tensorflow as tf
+
+from stages.train.examples import ExampleReader
+from stages.train.loader import Batch
+from stages.train.model import LocalizerModel
+from stages.train.sources import Source
+
+Floats = npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True, slots=True)
+class Truth:
+    """The annotations of N examples in the frame of their crops.
+
+    Attributes:
+        rows: int64 (N,), rows of the split.
+        intrinsics: (N, 3, 3), of the crops.
+        coords3d: (N, P, 3), metres; zero for 2D kinds.
+        coords2d: (N, P, 2), pixels of the crop; zero for 3D kinds.
+        canonical: (N, P, 3), where surface points lie; zero for joints.
+        validity: bool (N, P).
+        root_index: int32 (N,).
+    """
+
+    rows: npt.NDArray[np.int64]
+    intrinsics: Floats
+    coords3d: Floats
+    coords2d: Floats
+    canonical: Floats
+    validity: npt.NDArray[np.bool_]
+    root_index: npt.NDArray[np.int32]
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+
+@dataclass(frozen=True, slots=True)
+class Predictions:
+    """What the model says of them.
+
+    Attributes:
+        coords3d: (N, P, 3), metres, camera frame of the crop.
+        coords2d: (N, P, 2), pixels of the crop, projected.
+        uncert: (N, P), metres.
+    """
+
+    coords3d: Floats
+    coords2d: Floats
+    uncert: Floats
+
+
+def chosen_positions(source: Source, max_examples: int | None) -> list[int]:
+    """All positions of the source, or so many of them, evenly spaced."""
+    n = len(source)
+    if max_examples is None or n <= max_examples:
+        return list(range(n))
+    return np.linspace(0, n - 1, max_examples).round().astype(int).tolist()
+
+
+def read_truth(
+    source: Source, positions: list[int], reader: ExampleReader, *, threads: int
+) -> tuple[Truth, npt.NDArray[np.uint8]]:
+    """Annotations and crops (N, S, S, 3), without augmentation, read by several threads."""
+    with ThreadPoolExecutor(threads) as pool:
+        examples: list[Batch] = list(pool.map(lambda p: reader(source, p, None), positions))
+    stacked = {name: np.stack([e[name] for e in examples]) for name in examples[0]}
+    truth = Truth(
+        source.rows[positions],
+        stacked["intrinsics"],
+        stacked["coords3d"],
+        stacked["coords2d"],
+        stacked["canonical_points"],
+        stacked["point_validity"],
+        stacked["root_index"],
+    )
+    return truth, stacked["image"]
+
+
+class Predictor:
+    """The model, compiled once, asked for any canonical points."""
+
+    def __init__(self, model: LocalizerModel) -> None:
+        self._model = model
+        self._call = tf.function(
+            lambda inputs: model(inputs, training=False), reduce_retracing=True
+        )
+
+    def __call__(
+        self, images: npt.NDArray[np.uint8], intrinsics: Floats, canonical: Floats
+    ) -> Predictions:
+        """Predict points (P, 3), shared, or (N, P, 3), each example's own."""
+        outputs = self._call(
+            {
+                "image": tf.cast(images, tf.float32) / 255,
+                "intrinsics": tf.constant(intrinsics),
+                "canonical_points": tf.constant(canonical),
+            }
+        )
+        coords3d = outputs["coords3d"].numpy()
+        homogeneous = coords3d / np.maximum(coords3d[..., 2:], 1e-3)
+        coords2d = homogeneous @ np.swapaxes(intrinsics[:, :2], 1, 2)
+        return Predictions(coords3d, coords2d.astype(np.float32), outputs["uncert"].numpy())
+
+
+def concatenate(parts: list[Predictions]) -> Predictions:
+    """The predictions of several batches as one."""
+    return Predictions(
+        np.concatenate([part.coords3d for part in parts]),
+        np.concatenate([part.coords2d for part in parts]),
+        np.concatenate([part.uncert for part in parts]),
+    )

@@ -1,0 +1,216 @@
+"""One step's forward pass: flip, predict, reconstruct, compare each kind with its truth."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+import numpy as np
+import tensorflow as tf
+
+from pipeline.schema import Kind
+from stages.train.losses import loss_with_2d_truth, loss_with_3d_truth, total_loss
+from stages.train.masked import masked_mean
+from stages.train.metrics import mean_relative_distance
+from stages.train.model import LocalizerModel, Prediction
+from stages.train.projection import project
+from stages.train.reconstruction import TRAINING, reconstruct_absolute, reconstruction_mask
+
+WITH_3D_TRUTH = (Kind.PARAM, Kind.KP3D)
+# What a batch must hold on the device; the rest (which example it was) stays with the host.
+DEVICE_ARRAYS = (
+    "image",
+    "intrinsics",
+    "coords3d",
+    "coords2d",
+    "point_validity",
+    "joint_ids",
+    "canonical_points",
+    "root_index",
+)
+
+
+class StepLosses(NamedTuple):
+    """Scalars.
+
+    Attributes:
+        total: what is minimised.
+        kinds: each kind's loss, unweighted; 0 for a kind that is not in the batch.
+        regularization: of the layers.
+        mean_error_mm: of the 3D kinds, means aligned; the curve to look at.
+    """
+
+    total: tf.Tensor
+    kinds: Mapping[str, tf.Tensor]
+    regularization: tf.Tensor
+    mean_error_mm: tf.Tensor
+
+
+def step_losses(
+    model: LocalizerModel,
+    batch: Mapping[str, tf.Tensor],
+    *,
+    kinds: Mapping[Kind, slice],
+    step: tf.Tensor,
+    optimizer_step: tf.Tensor,
+    seed: int,
+    training: bool = True,
+) -> StepLosses:
+    """Losses of one batch.
+
+    Args:
+        model: the localizer.
+        batch: `DEVICE_ARRAYS`, the kinds one after another.
+        kinds: each kind's part of the batch.
+        step: int64 scalar; decides the draws, together with the seed, and the loss schedule.
+        optimizer_step: int64 scalar; decides when full perspective begins.
+        seed: of flips and mixing weights.
+        training: False: no flips, mix ½, running statistics.
+    """
+    settings = model.settings
+    n_examples = batch["image"].shape[0]
+    flipped, mix = _draws(n_examples, seed=seed, step=step, settings=settings, training=training)
+    predicted = _predict(model, batch, kinds=kinds, flipped=flipped, training=training)
+
+    has_3d_truth = np.zeros(n_examples, bool)
+    for kind in WITH_3D_TRUTH:
+        has_3d_truth[kinds[kind]] = True
+    validity, truth3d = batch["point_validity"], batch["coords3d"]
+    min_depth_m = settings.head.min_projection_depth_m
+    projected = project(truth3d, batch["intrinsics"], min_depth_m=min_depth_m)
+    truth2d = tf.where(has_3d_truth[:, np.newaxis, np.newaxis], projected, batch["coords2d"])
+    true_depth = tf.where(has_3d_truth[:, np.newaxis], truth3d[..., 2], 1.0)
+    coords3d = reconstruct_absolute(
+        predicted.coords2d,
+        predicted.coords3d,
+        intrinsics=batch["intrinsics"],
+        mask=reconstruction_mask(
+            truth2d,
+            validity=validity,
+            true_depth=true_depth,
+            uncert=predicted.uncert,
+            step=step,
+            training_steps=settings.optimisation.required_training_steps,
+            loss=settings.loss,
+            head=settings.head,
+        ),
+        mix=mix,
+        weak_perspective=optimizer_step < settings.head.weak_perspective_steps,
+        how=TRAINING,
+        head=settings.head,
+    )
+    return _compare(model, batch, coords3d, predicted.uncert, kinds=kinds, step=step)
+
+
+def _draws(n_examples, *, seed, step, settings, training):  # type: ignore[no-untyped-def]
+    """Which examples to flip, bool (N,), and the mixing weights (N, 1, 1)."""
+    if not training:
+        return tf.zeros([n_examples], tf.bool), tf.fill([n_examples, 1, 1], 0.5)
+    seeds = tf.stack([tf.constant(seed, tf.int64), tf.cast(step, tf.int64)])
+    draws = tf.random.stateless_uniform([2, n_examples], seeds)
+    return draws[0] < settings.crop.trainer_flip_prob, draws[1][:, tf.newaxis, tf.newaxis]
+
+
+def _predict(
+    model: LocalizerModel,
+    batch: Mapping[str, tf.Tensor],
+    *,
+    kinds: Mapping[Kind, slice],
+    flipped: tf.Tensor,
+    training: bool,
+) -> Prediction:
+    """Predict every point, in mirrored pictures for its mirrored canonical place.
+
+    The flip is undone on the outputs: the truth is not touched.
+    """
+    head = model.settings.head
+    image = tf.cast(batch["image"], tf.float32) / 255
+    image = tf.where(flipped[:, tf.newaxis, tf.newaxis, tf.newaxis], image[:, :, ::-1], image)
+    weights = _point_weights(model, batch, kinds=kinds, flipped=flipped)
+    predicted = model.predict_points(model.features(image, training=training), weights)
+
+    flipped = flipped[:, tf.newaxis]
+    u, v = tf.unstack(predicted.coords2d, axis=-1)
+    x, y, z = tf.unstack(predicted.coords3d, axis=-1)
+    u = tf.where(flipped, head.proc_side - 1 - u, u)
+    x = tf.where(flipped, -x, x)
+    return Prediction(tf.stack([u, v], axis=-1), tf.stack([x, y, z], axis=-1), predicted.uncert)
+
+
+def _point_weights(
+    model: LocalizerModel,
+    batch: Mapping[str, tf.Tensor],
+    *,
+    kinds: Mapping[Kind, slice],
+    flipped: tf.Tensor,
+) -> tf.Tensor:
+    """What the field says of every slot: (N, P, ·).
+
+    Joints are asked for once per batch, and once mirrored, not once per example. Slots without a
+    point carry no loss and get some joint's weights.
+    """
+    locations = model.joint_locations()
+    n_joints = tf.shape(locations)[0]
+    mirrored = locations * tf.constant([-1.0, 1.0, 1.0])
+    table = model.field(tf.concat([locations, mirrored], axis=0))
+    side = tf.where(flipped, n_joints, 0)[:, tf.newaxis]
+    ids = tf.maximum(batch["joint_ids"], 0) + side
+    parts = []
+    for kind, part in kinds.items():
+        if part.stop == part.start:
+            continue
+        if kind is Kind.DENSE:
+            sign = tf.where(flipped[part], -1.0, 1.0)[:, tf.newaxis]
+            x, y, z = tf.unstack(batch["canonical_points"][part], axis=-1)
+            parts.append(model.field(tf.stack([x * sign, y, z], axis=-1)))
+        else:
+            parts.append(tf.gather(table, ids[part]))
+    return tf.concat(parts, axis=0)
+
+
+def _compare(
+    model: LocalizerModel,
+    batch: Mapping[str, tf.Tensor],
+    coords3d: tf.Tensor,
+    uncert: tf.Tensor,
+    *,
+    kinds: Mapping[Kind, slice],
+    step: tf.Tensor,
+) -> StepLosses:
+    settings = model.settings
+    losses: dict[str, tf.Tensor] = {}
+    distances, masks = [], []
+    for kind, part in kinds.items():
+        if part.stop == part.start:
+            continue
+        shared = {
+            "intrinsics": batch["intrinsics"][part],
+            "validity": batch["point_validity"][part],
+            "uncert": uncert[part],
+            "loss": settings.loss,
+            "head": settings.head,
+        }
+        if kind in WITH_3D_TRUTH:
+            truth = batch["coords3d"][part]
+            root_index = batch["root_index"][part]
+            losses[kind] = loss_with_3d_truth(
+                truth, coords3d[part], root_index=root_index, step=step, **shared
+            ).total
+            validity = shared["validity"]
+            distances.append(mean_relative_distance(truth, coords3d[part], validity=validity))
+            masks.append(validity)
+        else:
+            losses[kind] = loss_with_2d_truth(batch["coords2d"][part], coords3d[part], **shared)
+    regularization = tf.add_n(model.losses) if model.losses else tf.zeros([])
+    total = total_loss(
+        **losses, regularization=regularization, loss=settings.loss, check_finite=False
+    )
+    mean_error = tf.zeros([])
+    if distances:
+        mean_error = 1000 * masked_mean(tf.concat(distances, 0), tf.concat(masks, 0))
+    return StepLosses(
+        total,
+        {kind.value: losses.get(kind.value, tf.zeros([])) for kind in kinds},
+        regularization,
+        mean_error,
+    )
