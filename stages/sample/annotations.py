@@ -98,7 +98,7 @@ def joint_visibility(sight: Sight, view: View, person: int) -> Any:
     """A test for joints of one person: not hidden behind anything by more than their own flesh."""
     height, width = view.size
     n = sight.supersampling
-    nearest = np.full(height * width * n * n, np.inf, np.float32)
+    nearest: Array = np.full(height * width * n * n, np.inf, np.float32)
     nearest[sight.fragments.pixels] = sight.fragments.depth
     nearest = nearest.reshape(height * n, width * n)
 
@@ -167,9 +167,7 @@ def _box(mask: Array) -> Array:
     return np.array([max(x, 0.0), max(y, 0.0), width, height], np.float32)
 
 
-def _pixels_with_gaps(
-    world: Array, view: View, is_visible: Any, rng: np.random.Generator
-) -> Array:
+def _pixels_with_gaps(world: Array, view: View, is_visible: Any, rng: np.random.Generator) -> Array:
     pixels, depths = view.project(world)
     height, width = view.size
     inside = ((pixels > -0.5) & (pixels < [width - 0.5, height - 0.5])).all(1)

@@ -65,7 +65,7 @@ def sample_outfit(rng: np.random.Generator, *, gender: str) -> Outfit:
         sleeve_end=float(rng.choice([0.22, 0.33, 0.36, 0.66, 0.68])),
         trouser_end=float(rng.choice([-0.33, -0.43, -0.86, -0.88, -0.90])),
         shirt_end=float(rng.uniform(-0.12, 0.02)),
-        neckline=float(rng.uniform(0.43, 0.50)),
+        neckline=float(rng.uniform(0.46, 0.515)),
         hair_length=float(rng.uniform(0.40, 0.58) if long_hair else rng.uniform(0.60, 0.66)),
         bald=bool(not long_hair and rng.random() < 0.15),
         pattern_scale=float(rng.uniform(0.03, 0.09)),
@@ -91,7 +91,8 @@ def colours(outfit: Outfit, places: Array) -> Array:
         colour[where] = what[where] if what.ndim == 2 else what
 
     arm = (side > 0.16) & (y > 0.25)
-    torso = ~arm & (y < outfit.neckline - 0.25 * np.maximum(z, 0.0) + 0.2 * side)
+    collar = outfit.neckline - 0.3 * np.maximum(z, 0.0) + 0.9 * np.maximum(side - 0.05, 0.0)
+    torso = ~arm & (y < collar)
     shirt = _pattern(outfit.shirt, outfit.shirt_accent, outfit.shirt_pattern, places, outfit)
     trousers = _pattern(
         outfit.trousers, outfit.trousers_accent, outfit.trousers_pattern, places, outfit
@@ -156,4 +157,5 @@ def _cloth_colour(rng: np.random.Generator) -> Array:
     wheel = np.clip(np.abs((hue + np.array([0, 4, 2])) % 6 - 3) - 1, 0, 1)
     saturation = rng.uniform(0.0, 0.9) * (rng.random() > 0.2)
     value = rng.uniform(0.06, 0.85)
-    return value * (1 - saturation * (1 - wheel))
+    colour: Array = value * (1 - saturation * (1 - wheel))
+    return colour

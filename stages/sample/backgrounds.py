@@ -192,9 +192,8 @@ def _texture(rng: np.random.Generator, material: str) -> Array:
     base = rng.uniform(0.6, 0.9) * (1 + rng.uniform(-0.1, 0.1, 3))
     if material == "grass":
         base = np.array([0.35, 0.62, 0.22]) * rng.uniform(0.7, 1.3)
-    texture = np.broadcast_to(base, (n, n, 3)).astype(np.float32)
     grain = 1 + 0.10 * _noise(rng, 8) + 0.06 * _noise(rng, 64)
-    texture = np.ascontiguousarray(texture * grain[..., None])
+    texture: Array = np.ascontiguousarray(base.astype(np.float32) * grain[..., None])
     y, x = np.mgrid[:n, :n]
     contrast = rng.uniform(0.55, 0.9)
     if material in ("noise", "grass"):
@@ -224,7 +223,8 @@ def _clutter(rng: np.random.Generator, texture: Array, *, round_: bool) -> None:
     x, y = (int(v) for v in rng.integers(0, _TEXTURE_PX, 2))
     w, h = (int(v) for v in rng.integers(8, 70, 2))
     if round_:
-        cv2.ellipse(texture, (x, y), (w // 2, h // 2), float(rng.uniform(0, 180)), 0, 360, colour, -1)
+        tilt = float(rng.uniform(0, 180))
+        cv2.ellipse(texture, (x, y), (w // 2, h // 2), tilt, 0, 360, colour, -1)
     else:
         cv2.rectangle(texture, (x, y), (x + w, y + h), tuple(0.3 * c for c in colour), -1)
         cv2.rectangle(texture, (x + 3, y + 3), (x + w - 3, y + h - 3), colour, -1)

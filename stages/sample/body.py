@@ -229,7 +229,8 @@ def _skin_weights(vertices: Array, faces: Array, mirror: Array) -> Array:
     weights = np.where(weights >= smallest_kept, weights, 0.0)
     twins = np.array([names.index(_twin(name)) for name in names])
     weights = (weights + weights[mirror][:, twins]) / 2
-    return weights / weights.sum(1, keepdims=True)
+    normalised: Array = weights / weights.sum(1, keepdims=True)
+    return normalised
 
 
 def _average_over_faces(values: Array, faces: Array) -> Array:

@@ -55,11 +55,15 @@ class PosedBody:
         """Places of named spots, float64 (len(names), 3)."""
         bones, places = _named_points(names)
         maps = self.flesh_maps[bones]
-        return np.einsum("nij,nj->ni", maps[:, :, :3], places) + maps[:, :, 3]
+        moved: Array = np.einsum("nij,nj->ni", maps[:, :, :3], places) + maps[:, :, 3]
+        return moved
 
     def vertices(self, ids: Array | None = None) -> Array:
         """Skinned vertices: all, float64 (V, 3), or those with some ids (n,), float64 (n, 3)."""
-        return _skin(self.flesh_maps, ids)
+        weights, places = _sparse_weights(), rest_body().vertices
+        if ids is None:
+            return _skin(self.flesh_maps, weights, places)
+        return _skin(self.flesh_maps, weights[ids], places[ids])
 
     def moved(self, offset: Array) -> PosedBody:
         maps = self.flesh_maps.copy()
@@ -126,7 +130,7 @@ def pose_person(person: Person, rotations: Array) -> PosedBody:
     stretch = turned * person.bone_scales[:, None, :]
     shift = places - np.einsum("bij,bj->bi", stretch, body.joints)
     maps = np.concatenate([stretch, shift[:, :, None]], axis=2)
-    return PosedBody(person, maps, turned, _skin(maps, outline_ids()))
+    return PosedBody(person, maps, turned, _skin(maps, *_outline_rest()))
 
 
 @functools.cache
@@ -135,20 +139,22 @@ def outline_ids() -> Array:
     return np.arange(0, len(rest_body().vertices), _OUTLINE_STRIDE)
 
 
-def _skin(maps: Array, ids: Array | None) -> Array:
-    """Blend the bones' maps (B, 3, 4) by skin weight and apply them."""
-    weights, vertices = _sparse_weights(), rest_body().vertices
-    if ids is not None:
-        weights, vertices = weights[ids], vertices[ids]
+def _skin(maps: Array, weights: sparse.csr_array, places: Array) -> Array:
+    """Blend the bones' maps (B, 3, 4) by weights (n, B) and apply them to places (n, 3)."""
     # Sparse because most weights are zero, and because its sums have one order on any machine.
     blended = (weights @ maps.reshape(len(maps), 12)).reshape(-1, 3, 4)
-    skinned: Array = np.einsum("vij,vj->vi", blended[:, :, :3], vertices) + blended[:, :, 3]
+    skinned: Array = np.einsum("vij,vj->vi", blended[:, :, :3], places) + blended[:, :, 3]
     return skinned
 
 
 @functools.cache
 def _sparse_weights() -> sparse.csr_array:
     return sparse.csr_array(rest_body().weights)
+
+
+@functools.cache
+def _outline_rest() -> tuple[sparse.csr_array, Array]:
+    return _sparse_weights()[outline_ids()], rest_body().vertices[outline_ids()]
 
 
 @functools.cache

@@ -20,8 +20,8 @@ from stages.sample.backgrounds import sample_place
 from stages.sample.body import rest_body
 from stages.sample.people import Person, PosedBody, outline_ids, pose_person, sample_person
 from stages.sample.plans import PicturePlan, person_seed, picture_seed
-from stages.sample.poses import Angles, bone_rotations, sample_angles
 from stages.sample.posepile_pickles import ExampleRecord
+from stages.sample.poses import Angles, bone_rotations, sample_angles
 from stages.sample.recipes import Recipe
 from stages.sample.scenes import Scene, Sight, Solid, box, look, paint, visible_mask
 from stages.sample.silhouettes import sketch_mask
@@ -31,6 +31,7 @@ from stages.sample.viewpoints import View, crop_towards, upright_rotation
 _CROP_LIMIT_PX = 450
 _FULL_PERSON_PX = 370.0
 _LEAST_VISIBLE = 0.4
+_CUT_SHARE = 0.07
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,9 +70,7 @@ def take_picture(
         masks = [np.any([own_masks[i] for i in np.atleast_1d(w)], axis=0) for w in wanted]
         visibility = [None] * len(subjects)
         surface = [
-            surface_points_sketched(shot.view, shot.people[i], gap_rng)
-            if recipe.is_dense
-            else None
+            surface_points_sketched(shot.view, shot.people[i], gap_rng) if recipe.is_dense else None
             for i in subjects
         ]
     else:
@@ -137,7 +136,7 @@ def _unobstructed(scene: Scene, view: View, subjects: Array, *, n: int) -> tuple
 
 def _own_mask(sight: Sight, shot: Shot, person: int) -> Array:
     """Visible pixels, or the outline of somebody who is wholly hidden behind others."""
-    mask = visible_mask(sight, shot.view, np.array([person]))
+    mask: Array = visible_mask(sight, shot.view, np.array([person]))
     return mask if mask.any() else sketch_mask(shot.people[person], shot.view)
 
 
@@ -178,13 +177,16 @@ def _spot(
     rng: np.random.Generator, order: int, away: Array, sideways: Array, *, is_bystander: bool
 ) -> Array:
     """Where somebody stands: the first at the origin, others beside or behind them."""
-    side = rng.choice([-1.0, 1.0])
     if order == 0:
         return np.zeros(3)
     if is_bystander:
-        return -away * rng.uniform(0.8, 2.4) + side * sideways * rng.uniform(0.45, 1.4)
-    beside = (1.0 if order == 1 else -1.0) * rng.uniform(0.65, 1.05)
-    return sideways * beside + away * rng.uniform(-0.6, 0.4)
+        beside = rng.choice([-1.0, 1.0]) * rng.uniform(0.45, 1.4)
+        nearer = -rng.uniform(0.8, 2.4)
+    else:
+        beside = (1.0 if order == 1 else -1.0) * rng.uniform(0.65, 1.05)
+        nearer = rng.uniform(-0.6, 0.4)
+    spot: Array = sideways * beside + away * nearer
+    return spot
 
 
 def _choose_view(
@@ -202,27 +204,21 @@ def _choose_view(
     if plan.is_full:
         return _full_view(recipe, position, subjects, rng)
     roll = rng.normal(0, 0.12) if rng.random() < 0.15 else 0.0
-    is_cut = len(plan.annotated) == 1 and rng.random() < 0.07
-    view = crop_towards(
+    shift = rng.uniform(-0.35, 0.35, 2)
+    if len(plan.annotated) == 1 and rng.random() < _CUT_SHARE:
+        shift[rng.integers(2)] = rng.choice([-1.0, 1.0]) * rng.uniform(0.55, 0.70)
+    return crop_towards(
         position,
         subjects,
         person_px=rng.uniform(*recipe.person_px) * (1.3 if len(plan.annotated) > 1 else 1.0),
         margin=rng.uniform(1.28, 1.65),
-        shift=rng.uniform(-0.35, 0.35, 2),
+        shift=shift,
         roll=roll,
         limit_px=_CROP_LIMIT_PX,
     )
-    if not is_cut:
-        return view
-    intrinsics = view.intrinsics.copy()
-    direction = np.array([rng.choice([-0.3, 0.3]), rng.choice([-0.2, 0.0, 0.45])])
-    intrinsics[:2, 2] += direction * view.size[0]
-    return View(view.rotation, view.position, intrinsics, None, view.size)
 
 
-def _full_view(
-    recipe: Recipe, position: Array, subjects: Array, rng: np.random.Generator
-) -> View:
+def _full_view(recipe: Recipe, position: Array, subjects: Array, rng: np.random.Generator) -> View:
     height, width = recipe.full_size
     middle = (subjects.min(0) + subjects.max(0)) / 2
     aim = upright_rotation(middle - position)
@@ -269,31 +265,33 @@ def _furniture(
     recipe: Recipe, subject: PosedBody, view: View, rng: np.random.Generator
 ) -> list[Solid]:
     """Clutter behind, now and then something in front, and in behave a thing at hand."""
-    solids = []
+    solids: list[Solid] = []
     towards = view.position * [1, 0, 1]
     distance = float(np.linalg.norm(towards))
     towards = towards / distance
     sideways = np.array([-towards[2], 0.0, towards[0]])
 
-    def thing(center: Array, size: Array) -> Solid:
-        return box(
-            center, size, yaw=rng.uniform(0, np.pi), colour=rng.uniform(0.05, 0.85, 3)
-        )
+    def put(center: Array, size: Array) -> None:
+        yaw, colour = rng.uniform(0, np.pi), rng.uniform(0.05, 0.85, 3)
+        solids.append(box(center, size, yaw=yaw, colour=colour))
+
+    def put_down(where: Array, size: Array) -> None:
+        put(where + np.array([0.0, size[1] / 2, 0.0]), size)
 
     for _ in range(int(rng.integers(0, 3))):
         size = rng.uniform(0.25, 0.9, 3) * [1, 1.2, 1]
         where = -towards * rng.uniform(0.9, 2.5) + sideways * rng.uniform(-1.6, 1.6)
-        solids.append(thing(where + [0, size[1] / 2, 0], size))
+        put_down(where, size)
     if rng.random() < 0.12:
         size = np.array([rng.uniform(0.15, 0.5), rng.uniform(0.3, 0.8), rng.uniform(0.15, 0.5)])
         ahead = towards * rng.uniform(0.6, min(1.1, 0.45 * distance))
         where = ahead + sideways * rng.choice([-1, 1]) * rng.uniform(0.05, 0.35)
-        solids.append(thing(where + [0, size[1] / 2, 0], size))
+        put_down(where, size)
     if recipe.name == "behave" and rng.random() < 0.5:
         hand = subject.points((str(rng.choice(["lhan", "rhan"])),))[0]
         size = rng.uniform(0.10, 0.35, 3)
         forward = subject.bone_rotations[9] @ [0.0, 0.0, 1.0]
-        solids.append(thing(hand + forward * size.max() * 0.4, size))
+        put(hand + forward * size.max() * 0.4, size)
     return solids
 
 

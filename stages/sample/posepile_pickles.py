@@ -268,7 +268,7 @@ def _example_2d(example: ExampleRecord, form: PickleForm, strings: dict[str, str
 
 
 def _filled(cls: type, **attributes: Any) -> Any:
-    instance: Any = cls.__new__(cls)
+    instance: Any = object.__new__(cls)
     instance.__dict__.update(attributes)
     return instance
 

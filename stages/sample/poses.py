@@ -48,12 +48,12 @@ _SIDE_LIMITS: Mapping[str, tuple[float, float]] = MappingProxyType(
 )
 _NEUTRAL: Mapping[str, float] = MappingProxyType(
     {
-        **{name: 0.0 for name in _LIMITS},
+        **dict.fromkeys(_LIMITS, 0.0),
         **{
             f"{side}_{name}": value
             for side in "lr"
             for name, value in {
-                **{name: 0.0 for name in _SIDE_LIMITS},
+                **dict.fromkeys(_SIDE_LIMITS, 0.0),
                 **{"arm_raise": 14.0, "arm_forward": 15.0, "elbow_flex": 15.0},
                 **{"hip_abduct": 3.0, "knee_flex": 4.0, "finger_flex": 20.0},
             }.items()
@@ -80,7 +80,7 @@ def _walking(rng: np.random.Generator) -> Angles:
     lift = 1.5 * stride * max(0.0, np.cos(phase))
     other_lift = 1.5 * stride * max(0.0, -np.cos(phase))
     return {
-        **{"lean_forward": rng.uniform(0, 8), "trunk_twist": swing / 4},
+        **{"lean_forward": rng.uniform(0, 6), "trunk_twist": swing / 4},
         **{"l_hip_flex": 5 + swing, "r_hip_flex": 5 - swing},
         **{"l_knee_flex": 8 + lift, "r_knee_flex": 8 + other_lift},
         **_both(arm_raise=14 + 0.6 * abs(swing), elbow_flex=rng.uniform(10, 60)),
@@ -94,7 +94,7 @@ def _running(rng: np.random.Generator) -> Angles:
         angles[f"{side}_hip_flex"] = 12 + 1.6 * (angles[f"{side}_hip_flex"] - 5)
         angles[f"{side}_knee_flex"] = 20 + 1.6 * angles[f"{side}_knee_flex"]
         angles[f"{side}_elbow_flex"] = rng.uniform(70, 110)
-    return {**angles, "lean_forward": rng.uniform(8, 20)}
+    return {**angles, "lean_forward": rng.uniform(5, 14)}
 
 
 def _sitting(rng: np.random.Generator) -> Angles:
@@ -119,9 +119,10 @@ def _crouching(rng: np.random.Generator) -> Angles:
 
 
 def _bending(rng: np.random.Generator) -> Angles:
+    lean, knees = rng.uniform(10, 60), rng.uniform(2, 45)
     return {
-        **{"lean_forward": rng.uniform(15, 55), "trunk_flex": rng.uniform(15, 60)},
-        **_both(hip_flex=rng.uniform(10, 50), knee_flex=rng.uniform(2, 45)),
+        **{"lean_forward": lean, "trunk_flex": rng.uniform(15, 60)},
+        **_both(hip_flex=0.9 * lean + 0.5 * knees, knee_flex=knees),
         **_both(arm_raise=rng.uniform(35, 110), arm_forward=rng.uniform(60, 100)),
         **_both(elbow_flex=rng.uniform(0, 60)),
     }
@@ -164,10 +165,11 @@ def _wide(rng: np.random.Generator) -> Angles:
 
 
 def _kicking(rng: np.random.Generator) -> Angles:
+    lean = rng.uniform(-25, 5)
     return {
         **{"l_hip_flex": rng.uniform(40, 105), "l_knee_flex": rng.uniform(5, 90)},
         **{"l_hip_abduct": rng.uniform(0, 40), "r_knee_flex": rng.uniform(3, 25)},
-        **{"lean_forward": rng.uniform(-25, 5), "trunk_flex": rng.uniform(0, 20)},
+        **{"lean_forward": lean, "r_hip_flex": lean, "trunk_flex": rng.uniform(0, 20)},
         **_both(arm_raise=rng.uniform(30, 100), elbow_flex=rng.uniform(20, 110)),
     }
 
@@ -291,20 +293,23 @@ def _side_rotations(a: Angles, side: str) -> dict[str, Array]:
 
 def _arm_rotation(raise_: float, forward: float, turn: float) -> Array:
     """Turn a left arm from sideways into its direction by the shortest way, then about itself."""
-    target = np.array(
-        [np.sin(raise_) * np.cos(forward), -np.cos(raise_), np.sin(raise_) * np.sin(forward)]
+    x, y, z = (
+        math.sin(raise_) * math.cos(forward),
+        -math.cos(raise_),
+        math.sin(raise_) * math.sin(forward),
     )
-    axis = np.cross([1.0, 0.0, 0.0], target)
-    sine = np.linalg.norm(axis)
-    angle = np.arctan2(sine, target[0])
-    shortest = _about(axis / max(float(sine), 1e-9), float(angle))
-    return shortest @ _rotation_x(turn)
+    sine = max(math.hypot(y, z), 1e-9)  # the axis is x cross (x, y, z) = (0, -z, y)
+    shortest = _about((0.0, -z / sine, y / sine), math.atan2(sine, x))
+    rotation: Array = np.einsum("ij,jk->ik", shortest, _rotation_x(turn))
+    return rotation
 
 
-def _about(axis: Array, angle: float) -> Array:
+def _about(axis: tuple[float, float, float], angle: float) -> Array:
     x, y, z = axis
     cross = np.array([[0, -z, y], [z, 0, -x], [-y, x, 0]])
-    return np.eye(3) + np.sin(angle) * cross + (1 - np.cos(angle)) * (cross @ cross)
+    twice = cross @ cross
+    rotation: Array = np.eye(3) + math.sin(angle) * cross + (1 - math.cos(angle)) * twice
+    return rotation
 
 
 def _rotation_x(angle: float) -> Array:

@@ -42,7 +42,9 @@ class Fragments:
         return weighted
 
 
-def rasterize(image_points: Array, depth: Array, faces: Array, *, size: tuple[int, int]) -> Fragments:
+def rasterize(
+    image_points: Array, depth: Array, faces: Array, *, size: tuple[int, int]
+) -> Fragments:
     """Resolve visibility at pixel centres.
 
     Args:

@@ -1,4 +1,4 @@
-"""How each sample dataset is made: the cameras, crowds, splits and gaps that the genuine one has."""
+"""How each sample dataset is made: cameras, crowds, splits and gaps like the genuine one's."""
 
 from __future__ import annotations
 

@@ -129,7 +129,7 @@ def visible_mask(sight: Sight, view: View, people: Array) -> Array:
     """
     height, width = view.size
     n = sight.supersampling
-    covered = np.zeros(height * width * n * n, np.uint8)
+    covered: Array = np.zeros(height * width * n * n, np.uint8)
     wanted = np.zeros(int(sight.owners.max(initial=0)) + 1, np.uint8)
     wanted[people[people < len(wanted)]] = 1
     covered[sight.fragments.pixels] = wanted[sight.owners]
@@ -145,22 +145,23 @@ def paint(scene: Scene, view: View, sight: Sight) -> Array:
     n = sight.supersampling
     shadow_casters = np.concatenate([*scene.flesh, *(solid.vertices for solid in scene.solids)])
     background = paint_place(scene.place, view, cast_shadow(shadow_casters, scene.place.light))
-    layer = np.zeros((height * width * n * n, 4), np.float32)
+    layer: Array = np.zeros((height * width * n * n, 4), np.float32)
     layer[sight.fragments.pixels, :3] = _shade(scene, view, sight)
     layer[sight.fragments.pixels, 3] = 1.0
     layer = layer.reshape(height * n, width * n, 4)
     if n > 1:
         layer = cv2.resize(layer, (width, height), interpolation=cv2.INTER_AREA)
     linear = layer[..., :3] + background * (1.0 - layer[..., 3:])
-    return (np.sqrt(np.clip(linear, 0.0, 1.0)) * 255.0 + 0.5).astype(np.uint8)
+    # A square root stands for the sRGB curve, which costs ten times as much.
+    picture: Array = (np.sqrt(np.clip(linear, 0.0, 1.0)) * 255.0 + 0.5).astype(np.uint8)
+    return picture
 
 
 def _shade(scene: Scene, view: View, sight: Sight) -> Array:
     """Colours of the fragments, float32 (M, 3): ambient, wrapped diffuse and a little shine."""
     body = rest_body()
-    normals = np.concatenate(
-        [*(vertex_normals(vertices) for vertices in scene.flesh), *(s.normals for s in scene.solids)]
-    )
+    body_normals = [vertex_normals(vertices) for vertices in scene.flesh]
+    normals = np.concatenate([*body_normals, *(solid.normals for solid in scene.solids)])
     places = np.concatenate(
         [*(body.vertices for _ in scene.people), *(s.vertices for s in scene.solids)]
     )

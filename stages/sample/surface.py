@@ -30,7 +30,8 @@ class Ellipsoid:
         radii = np.asarray(self.radii)
         scaled = np.linalg.norm(offset / radii, axis=-1)
         gradient = np.linalg.norm(offset / radii**2, axis=-1)
-        return scaled * (scaled - 1.0) / np.maximum(gradient, 1e-9)
+        distance: Array = scaled * (scaled - 1.0) / np.maximum(gradient, 1e-9)
+        return distance
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,10 +46,11 @@ class RoundCone:
     def distance(self, points: Array) -> Array:
         start, end = np.asarray(self.start), np.asarray(self.end)
         axis = end - start
-        along = np.clip((points - start) @ axis / (axis @ axis), 0.0, 1.0)
+        along = np.clip(np.einsum("...i,i->...", points - start, axis) / (axis @ axis), 0.0, 1.0)
         nearest = start + along[..., None] * axis
         radius = self.start_radius + along * (self.end_radius - self.start_radius)
-        return np.linalg.norm(points - nearest, axis=-1) - radius
+        distance: Array = np.linalg.norm(points - nearest, axis=-1) - radius
+        return distance
 
 
 Primitive = Ellipsoid | RoundCone
@@ -191,4 +193,5 @@ def _project(field: DistanceField, vertices: Array, *, max_step: float) -> Array
 
 def _symmetrise(vertices: Array, mirror: Array) -> Array:
     flip = np.array([-1.0, 1.0, 1.0])
-    return (vertices + vertices[mirror] * flip) / 2
+    symmetric: Array = (vertices + vertices[mirror] * flip) / 2
+    return symmetric

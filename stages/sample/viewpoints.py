@@ -6,6 +6,7 @@ x_cam = R (x - t). Pixels are counted from the centre of the top-left one.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -33,7 +34,8 @@ class View:
 
     def to_camera(self, points: Array) -> Array:
         """World to camera, float64 (..., 3)."""
-        return np.einsum("ij,...j->...i", self.rotation, points - self.position)
+        camera: Array = np.einsum("ij,...j->...i", self.rotation, points - self.position)
+        return camera
 
     def project(self, points: Array) -> tuple[Array, Array]:
         """Pixels float64 (N, 2), distorted, and depths float64 (N,) of world points (N, 3)."""
@@ -42,7 +44,8 @@ class View:
         flat = camera[:, :2] / np.maximum(depth, 1e-6)[:, None]
         if self.distortion is not None:
             flat = distort(flat, self.distortion)
-        return flat @ self.intrinsics[:2, :2].T + self.intrinsics[:2, 2], depth
+        pixels = flat * np.diag(self.intrinsics)[:2] + self.intrinsics[:2, 2]
+        return pixels, depth
 
     def rays(self) -> Array:
         """Directions of the pixels in the world, float32 (3, H, W), one unit deep."""
@@ -83,29 +86,40 @@ def undistort(flat: Array, coefficients: Array) -> Array:
 
 def upright_rotation(direction: Array, *, roll: float = 0.0) -> Array:
     """World-to-camera rotation that looks along `direction`, horizon level but for `roll`."""
-    forward = direction / np.linalg.norm(direction)
-    right = np.cross(forward, [0.0, 1.0, 0.0])
-    right = right / np.linalg.norm(right)
-    down = np.cross(forward, right)
-    c, s = np.cos(roll), np.sin(roll)
+    x, y, z = (float(v) for v in direction)
+    level, length = math.hypot(x, z), math.hypot(x, y, z)
+    right = (-z / level, 0.0, x / level)
+    down = (x * y / (level * length), -level / length, z * y / (level * length))
+    c, s = math.cos(roll), math.sin(roll)
     tilt = np.array([[c, -s, 0.0], [s, c, 0.0], [0.0, 0.0, 1.0]])
-    return tilt @ np.stack([right, down, forward])
+    level_view = np.array([right, down, (x / length, y / length, z / length)])
+    rotation: Array = np.einsum("ij,jk->ik", tilt, level_view)
+    return rotation
 
 
-def crop_towards(position: Array, box_points: Array, *, person_px: float, margin: float,
-                 shift: Array, roll: float, limit_px: int) -> View:  # fmt: skip
+def crop_towards(
+    position: Array,
+    outline: Array,
+    *,
+    person_px: float,
+    margin: float,
+    shift: Array,
+    roll: float,
+    limit_px: int,
+) -> View:
     """A square pinhole crop turned towards the middle of some points, as PosePile makes them.
 
     Args:
         position: optical centre, float64 (3,).
-        box_points: float64 (N, 3), world points of the person.
-        person_px: the longer side of the person's box in the crop, pixels.
-        margin: side of the crop over the longer side of the person's box.
-        shift: where the middle of the person's box lies, from -0.5 to 0.5 of the free room.
+        outline: float64 (N, 3), world points of those who are to be seen.
+        person_px: the longer side of their box in the crop, pixels.
+        margin: side of the crop over the longer side of their box.
+        shift: float64 (2,), where their box lies: 0 in the middle, -0.5 and 0.5 at the picture's
+            borders, beyond those cut by a border; -1 and 1 just out of sight.
         roll: radians.
         limit_px: the longest side of a crop.
     """
-    offsets = np.ascontiguousarray((box_points - position).T)
+    offsets = np.ascontiguousarray((outline - position).T)
     rotation = upright_rotation(offsets.mean(1), roll=roll)
     for _ in range(2):
         low, high = _flat_bounds(np.einsum("ij,jn->in", rotation, offsets))
@@ -115,8 +129,9 @@ def crop_towards(position: Array, box_points: Array, *, person_px: float, margin
     focal = person_px / extent.max()
     side = int(min(round(person_px * margin), limit_px))
     room = np.maximum(side - focal * extent, 0.0)
-    middle = focal * (low + high) / 2
-    center = (side - 1) / 2 - middle + shift * room
+    inside = np.clip(shift, -0.5, 0.5)
+    beyond = 2.0 * (shift - inside)
+    center = (side - 1) / 2 - focal * (low + high) / 2 + inside * room + beyond * focal * extent
     intrinsics = np.array([[focal, 0, center[0]], [0, focal, center[1]], [0, 0, 1.0]])
     return View(rotation, position, intrinsics, None, (side, side))
 

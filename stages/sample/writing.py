@@ -54,9 +54,7 @@ def write_sample(
             for taken in _take_all(recipe, plans, seed=settings.seed, root=root, jobs=jobs):
                 records.extend(taken)
                 bar.update(len(taken))
-        write_pickle(
-            out / recipe.file_name, records, skeleton=recipe.skeleton, form=recipe.form
-        )
+        write_pickle(out / recipe.file_name, records, skeleton=recipe.skeleton, form=recipe.form)
 
 
 def write_body(path: Path) -> None:
@@ -114,6 +112,4 @@ def _take_some(
 ) -> list[ExampleRecord]:
     cv2.setNumThreads(1)  # the other cores have pictures of their own
     recipe = RECIPES[recipe_name]
-    return [
-        record for plan in plans for record in take_picture(recipe, plan, seed=seed, root=root)
-    ]
+    return [record for plan in plans for record in take_picture(recipe, plan, seed=seed, root=root)]
