@@ -98,6 +98,7 @@ def loss_with_3d_truth(
     """
     truth, prediction, intrinsics, uncert = _as_float32(truth, prediction, intrinsics, uncert)
     relative = _relative_loss(truth - prediction, validity, root_index, uncert, loss)
+    truth, prediction = (_only_valid(points, validity) for points in (truth, prediction))
 
     has_depth = validity & (truth[..., 2] > loss.min_true_depth_m)
     started = tf.greater_equal(step, loss.absloss_start_step)
@@ -138,7 +139,9 @@ def loss_with_2d_truth(
         uncert: (N, P), metres, or None.
     """
     truth, prediction, intrinsics, uncert = _as_float32(truth, prediction, intrinsics, uncert)
-    projected = project(prediction, intrinsics, min_depth_m=head.min_projection_depth_m)
+    projected = project(
+        _only_valid(prediction, validity), intrinsics, min_depth_m=head.min_projection_depth_m
+    )
     border = _loss2d_border(loss, head)
     counts = (
         validity
@@ -236,6 +239,11 @@ def _mean_norm(
     if uncert is not None:
         uncert = tf.where(mask, uncert, tf.ones_like(uncert))
     return masked_mean(robust_norm(residual, uncert, settings=loss), mask)
+
+
+def _only_valid(points: tf.Tensor, validity: tf.Tensor) -> tf.Tensor:
+    """Invalid points put in front of the camera, where projecting them is harmless."""
+    return tf.where(validity[..., tf.newaxis], points, tf.constant([0.0, 0.0, 1.0]))
 
 
 def _with_gradient_if(condition: tf.Tensor, x: tf.Tensor) -> tf.Tensor:
