@@ -64,7 +64,7 @@ def annotate(
             image_path=image_path,
             joints=joints,
             bbox=bbox,
-            mask=counts,
+            mask=None if rng.random() < 0.1 else counts,
             densepose=surface,
         )
     turn, offset = world

@@ -119,7 +119,7 @@ def image_path(recipe: Recipe, plan: PicturePlan) -> str:
         year = "val2014" if plan.split else "train2014"
         return f"{recipe.name}_downscaled/{year}/COCO_{year}_{number:012d}_00.jpg"
     if plan.is_full:
-        return f"{recipe.name}_raw/img_{number:05d}.jpg"
+        return f"{recipe.name}_downscaled/full/img_{number:05d}.jpg"
     return f"{recipe.name}_downscaled/seq{number % 16}/img_{number:05d}.jpg"
 
 

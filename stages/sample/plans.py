@@ -69,7 +69,9 @@ def _plan_picture(
     remaining: int,
     people: tuple[int, int],
 ) -> PicturePlan:
-    is_full = bool(rng.random() < recipe.full_share)
+    # Regularly, so that a small sample has some of them too.
+    period = round(1 / recipe.full_share) if recipe.full_share else 0
+    is_full = period > 0 and number % period == period // 4
     is_group = recipe.group_share > 0 and (is_full or rng.random() < recipe.group_share)
     n_annotated = min(int(rng.integers(2, 4)), remaining) if is_group else 1
     n_bystanders = int(not is_group and rng.random() < recipe.bystander_share)

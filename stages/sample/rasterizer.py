@@ -6,6 +6,7 @@ costs a few array operations instead of thousands of calls.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -66,41 +67,34 @@ def rasterize(
     # The picture's y axis points down, so faces that look at the camera turn negative.
     drawn = (twice_area < -1e-9) & (right >= left) & (bottom >= top)
     drawn &= ~(near[faces[:, 0]] | near[faces[:, 1]] | near[faces[:, 2]])
-    candidates = np.flatnonzero(drawn)
-    if not len(candidates):
+    number = np.flatnonzero(drawn)
+    if not len(number):
         nothing = np.zeros(0, np.int64)
         return Fragments(nothing, nothing, np.zeros((0, 3), np.float32), np.zeros(0, np.float32))
+    xa, xb, xc, ya, yb, yc = (values[number] for values in (xa, xb, xc, ya, yb, yc))
+    left, top, right, bottom = (values[number] for values in (left, top, right, bottom))
     # Weights of corners a and b are linear in the pixel: their slopes along x and y.
-    slopes = np.stack([yb - yc, xc - xb, yc - ya, xa - xc]) / twice_area
+    slopes = np.stack([yb - yc, xc - xb, yc - ya, xa - xc]) / twice_area[number]
     at_first = np.stack(
         [
             slopes[0] * (left - xc) + slopes[1] * (top - yc),
             slopes[2] * (left - xc) + slopes[3] * (top - yc),
         ]
     )
-    extent = np.maximum(right - left, bottom - top)[candidates] + 1
+    columns, rows = (right - left).astype(int) + 1, (bottom - top).astype(int) + 1
     found = []
-    smaller = 0.0
-    for tile in (*_TILE_SIZES, None):
-        largest = np.inf if tile is None else tile
-        group = candidates[(extent > smaller) & (extent <= largest)]
-        smaller = largest
-        for batch in [group] if tile else [group[i : i + 1] for i in range(len(group))]:
-            if len(batch):
-                columns, rows = (tile, tile) if tile else (
-                    int((right - left)[batch[0]]) + 1, int((bottom - top)[batch[0]]) + 1
-                )  # fmt: skip
-                covered = _cover(at_first[:, batch], slopes[:, batch], columns, rows)
-                found.append((batch[covered[0]], *covered[1:]))
+    for batch, width_px, height_px in _batches(columns, rows):
+        covered = _cover(at_first[:, batch], slopes[:, batch], width_px, height_px)
+        found.append((batch[covered[0]], *covered[1:]))
     face, column, row, weight_a, weight_b = (
         np.concatenate(parts) for parts in zip(*found, strict=True)
     )
     column = column + left[face].astype(np.int64)
     row = row + top[face].astype(np.int64)
     inside = (column < width) & (row < height)
-    face, weight_a, weight_b = face[inside], weight_a[inside], weight_b[inside]
+    face, weight_a, weight_b = number[face[inside]], weight_a[inside], weight_b[inside]
     pixel = (row * width + column)[inside]
-    nearness = (1.0 / depth).astype(np.float32)
+    nearness = (1.0 / np.maximum(depth, _NEAR_M)).astype(np.float32)
     inverse_a = weight_a * nearness[faces[face, 0]]
     inverse_b = weight_b * nearness[faces[face, 1]]
     inverse_c = (1.0 - weight_a - weight_b) * nearness[faces[face, 2]]
@@ -109,6 +103,19 @@ def rasterize(
     weights = np.stack([inverse_a[first], inverse_b[first], inverse_c[first]], axis=1)
     total = total[first]
     return Fragments(pixel, face[first], weights / total[:, None], 1.0 / total)
+
+
+def _batches(columns: Array, rows: Array) -> Iterator[tuple[Array, int, int]]:
+    """Faces of similar size with a size that holds them; very large ones each alone."""
+    extent = np.maximum(columns, rows)
+    smaller = 0
+    for tile in _TILE_SIZES:
+        batch = np.flatnonzero((extent > smaller) & (extent <= tile))
+        smaller = tile
+        if len(batch):
+            yield batch, tile, tile
+    for face in np.flatnonzero(extent > smaller):
+        yield np.array([face]), int(columns[face]), int(rows[face])
 
 
 def _cover(at_first: Array, slopes: Array, columns: int, rows: int) -> tuple[Array, ...]:
