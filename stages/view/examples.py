@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -199,4 +200,8 @@ def _decode_mask(counts: bytes, size: npt.NDArray[Any]) -> npt.NDArray[np.bool_]
     if not counts:
         return None
     height, width = (int(n) for n in size)
-    return np.asarray(coco_masks.decode({"size": [height, width], "counts": counts}), dtype=bool)
+    with warnings.catch_warnings():
+        # pycocotools 2.0.11 passes on an array type that numpy 2 finds out of date.
+        warnings.filterwarnings("ignore", category=DeprecationWarning, message="__array__")
+        mask = coco_masks.decode({"size": [height, width], "counts": counts})
+    return np.asarray(mask, dtype=bool)

@@ -1,7 +1,7 @@
 """Which colour means what, in pictures and plots alike.
 
 Okabe and Ito's colours (https://jfly.uni-koeln.de/color), told apart by colour-blind readers too:
-left is blue, right is orange, the middle is grey.
+left is sky blue (their darker blue drowns in dark pictures), right is orange, the middle is grey.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from pipeline.skeletons import Skeleton
 Colour = tuple[int, int, int]  # red, green, blue, 0 to 255
 Colours = npt.NDArray[np.uint8]  # (n, 3)
 
-LEFT: Colour = (0, 114, 178)
+LEFT: Colour = (86, 180, 233)
 RIGHT: Colour = (230, 159, 0)
 MIDDLE: Colour = (150, 150, 150)
 BOX: Colour = (0, 158, 115)

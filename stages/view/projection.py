@@ -8,9 +8,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from pipeline.cameras import camera_to_image, distort, make_camera, undistort
+from pipeline.cameras import camera_to_image, distort, make_camera
 
 MIN_DEPTH_M = 1e-3
+_STEPS = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,9 +50,16 @@ def project(
     points = np.where(is_ahead[:, None], points, [0.0, 0.0, 1.0])
     pixels = camera_to_image(points, camera)
     if camera.is_distorted:
-        normalized = points[:, :2] / points[:, 2:]
-        back = undistort(distort(normalized, camera.distortion), camera.distortion)
-        is_folded = np.abs(back - normalized).max(axis=1, initial=0) > 1e-3
+        is_folded = _is_folded(points[:, :2] / points[:, 2:], camera.distortion)
         plain = camera_to_image(points, make_camera(intrinsics))
         pixels = np.where(is_folded[:, None], plain, pixels)
     return Projection(pixels, is_ahead)
+
+
+def _is_folded(
+    normalized: npt.NDArray[np.float64], distortion: npt.NDArray[np.float64]
+) -> npt.NDArray[np.bool_]:
+    """Where the lens model turns back somewhere on the way from the axis to the point, (P,)."""
+    ways = np.linspace(0, 1, _STEPS)[:, None, None] * normalized
+    progress = (distort(ways, distortion) * normalized).sum(axis=-1)
+    return np.asarray((np.diff(progress, axis=0) < 0).any(axis=0))

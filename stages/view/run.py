@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import warnings
 from pathlib import Path
 
 from matplotlib.figure import Figure
@@ -101,7 +102,10 @@ def save(figure: Figure, path: Path) -> None:
         ConfigError: the file cannot be written.
     """
     try:
-        figure.savefig(path)
+        with warnings.catch_warnings():
+            # A path in a script that the font lacks is drawn as boxes; that is no news for anyone.
+            warnings.filterwarnings("ignore", message="Glyph .* missing from font")
+            figure.savefig(path)
     except OSError as error:
         raise ConfigError(
             "cannot save the picture", where=str(path), cause=error.strerror or str(error)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import textwrap
 from collections.abc import Sequence
 
 from matplotlib.figure import Figure
@@ -17,7 +16,8 @@ from stages.view.pose_plots import plot_pose
 
 _DPI = 100
 _PANEL_INCHES = 4.2
-_COLUMNS_2D, _COLUMNS_3D = 4, 2
+_COLUMNS_2D, _COLUMNS_3D = 3, 2
+_SOURCE_CHARACTERS = 44
 
 
 def make_sheet(
@@ -27,7 +27,7 @@ def make_sheet(
     title: str,
     style: Style | None = None,
 ) -> Figure:
-    """Lay the examples out in a grid, two to a line with their poses, four where there are none.
+    """Lay the examples out in a grid, two to a line with their poses, three where there are none.
 
     Args:
         examples: at least one, all of one store.
@@ -45,10 +45,17 @@ def make_sheet(
         dpi=_DPI,
         layout="constrained",
     )
-    figure.suptitle(title, fontsize=11, fontweight="bold")
+    figure.suptitle(title, fontsize=11, fontweight="bold", parse_math=False)
     grid = figure.subfigures(n_lines, n_columns, squeeze=False)
     for cell, example in zip(grid.flat, examples, strict=False):
-        cell.suptitle(caption(example), fontsize=8, x=0.01, ha="left", family="monospace")
+        cell.suptitle(
+            caption(example),
+            fontsize=8,
+            x=0.01,
+            ha="left",
+            family="monospace",
+            parse_math=False,  # a dollar in a path is a dollar
+        )
         axes = cell.subplots(1, len(widths), width_ratios=widths, squeeze=False)[0]
         axes[0].imshow(draw_example(example, skeleton, style=style), interpolation="antialiased")
         axes[0].set_axis_off()
@@ -80,7 +87,7 @@ def make_sheet(
 def caption(example: ViewedExample) -> str:
     """Which example it is, and what can be said of it in numbers: two lines."""
     height, width = example.picture.shape[:2]
-    source = textwrap.shorten(example.source, 60, placeholder="…") or "(no path)"
+    source = _shortened(example.source) or "(no path)"
     if not example.is_usable:
         return f"{example.split}[{example.row}]  {source}\nrejected: {example.status}"
     facts = [f"{width}×{height} px" if not example.picture_fault else example.picture_fault]
@@ -100,6 +107,14 @@ def caption(example: ViewedExample) -> str:
     elif example.mask.shape != (height, width) and not example.picture_fault:
         facts.append(f"mask {example.mask.shape[1]}×{example.mask.shape[0]}!")
     return f"{example.split}[{example.row}]  {source}\n{' · '.join(facts)}"
+
+
+def _shortened(path: str) -> str:
+    """The end of a path tells more than its beginning."""
+    path = "".join(c if c.isprintable() else "�" for c in path)
+    if len(path) <= _SOURCE_CHARACTERS:
+        return path
+    return "…" + path[1 - _SOURCE_CHARACTERS :]
 
 
 def _legend(*, has_surface: bool, has_root: bool) -> list[Line2D | Patch]:
