@@ -85,6 +85,7 @@ class CanonicalJoints(keras.layers.Layer):
         *,
         positions: npt.ArrayLike,
         max_offset: float = 0.07,
+        trainable: bool = True,
         **kwargs: Any,
     ) -> None:
         super().__init__(**{"dtype": "float32", "autocast": False, **kwargs})
@@ -99,6 +100,8 @@ class CanonicalJoints(keras.layers.Layer):
         self.center_offsets = self._offsets(
             "center_offsets", len(self.symmetry.center), 2, constraint
         )
+        # Only now, or the offsets would not know of it.
+        self.trainable = trainable
         self.built = True
 
     def call(self, joint_ids: tf.Tensor) -> tf.Tensor:

@@ -82,6 +82,8 @@ class Eigenfunctions(keras.layers.Layer):
         self.fourier.build(input_shape)
         self.hidden.build((None, self.fourier.size))
         self.out.build((None, self.hidden.units))
+        # Weights made after the switch was set do not know of it.
+        self.trainable = self.trainable
 
     def call(self, x: tf.Tensor) -> tf.Tensor:
         return self.out(self.hidden(self.fourier(x)))
@@ -132,8 +134,9 @@ class PointField(keras.layers.Layer):
         width = settings.field_posenc_dim
         if settings.field_type == "gps":
             self.encoding: keras.layers.Layer = Eigenfunctions(
-                settings, name="eigenfunctions", dtype=policy, trainable=settings.finetune_gps
+                settings, name="eigenfunctions", dtype=policy
             )
+            self.encoding.trainable = settings.finetune_gps
             width += 3 * settings.lbo_concat_coord
         elif settings.field_type == "fourier":
             self.encoding = FourierFeatures(
