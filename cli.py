@@ -225,6 +225,27 @@ def view(
         click.echo(f"saved {save}")
 
 
+@cli.command()
+@click.argument("dataset", metavar="DATASET|STORE")
+@click.option("--split", type=SPLIT, help="Of --example; default: the first with examples.")
+@click.option("--example", type=int, metavar="I", help="All of one example, and where it lies.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
+def inspect(dataset: str, split: str | None, example: int | None, as_json: bool) -> None:
+    """Say what a store holds: splits, columns, sizes, skeleton, provenance.
+
+    \b
+    Examples:
+      cli.py inspect agora
+      cli.py inspect agora --example 7 --split valid
+    """
+    from stages.inspect.run import inspect as run
+    from stages.prepare.settings import store_path
+
+    if split is not None and example is None:
+        raise click.UsageError("--split goes with --example I")
+    run(store_path(dataset), split=split, row=example, as_json=as_json)
+
+
 def main() -> NoReturn:
     cli.main()
     raise AssertionError("main() leaves by itself")
