@@ -17,8 +17,9 @@ INTERPOLATIONS = {
     "linear": cv2.INTER_LINEAR,
     "cubic": cv2.INTER_CUBIC,
 }
-# Beyond this angle from the source's axis (its cosine) nothing can have been seen by a pinhole.
-_LEAST_COSINE = 0.02
+# Rays whose cosine to the source's axis is less lie behind its pinhole. The stand-in camera of a
+# picture without one (a pixel is its ray) sees everything at a grazing angle, but in front.
+_LEAST_COSINE = 1e-6
 
 
 def warp_image(
