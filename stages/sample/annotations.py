@@ -94,8 +94,8 @@ def annotate(
     )
 
 
-def joint_visibility(sight: Sight, view: View, person: int) -> Any:
-    """A test for joints of one person: not hidden behind anything by more than their own flesh."""
+def joint_visibility(sight: Sight, view: View) -> Any:
+    """A test for joints: not hidden behind anything by more than their own flesh."""
     height, width = view.size
     n = sight.supersampling
     nearest: Array = np.full(height * width * n * n, np.inf, np.float32)

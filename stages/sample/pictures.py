@@ -86,7 +86,7 @@ def take_picture(
         _write_jpeg(root / path, _develop(paint(scene, shot.view, sight), look_rng), look_rng)
         own_masks = [_own_mask(sight, shot, int(i)) for i in subjects]
         masks = [visible_mask(sight, shot.view, np.atleast_1d(w)) for w in wanted]
-        visibility = [joint_visibility(sight, shot.view, int(i)) for i in subjects]
+        visibility = [joint_visibility(sight, shot.view) for _ in subjects]
         surface = [
             surface_points_in_sight(sight, shot.view, shot.people[i], int(i), gap_rng)
             if recipe.is_dense

@@ -15,7 +15,7 @@ import sys
 import threading
 import types
 import zlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -71,7 +71,7 @@ class ExampleRecord:
     mask_form: str = "counts"
     is_sparse: bool = False
     densepose: tuple[Array, Array, Array] | None = None
-    parameters: Mapping[str, Any] | None = None
+    parameters: dict[str, Any] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,11 +200,10 @@ def _the_dtype(dtype: np.dtype[Any]) -> np.dtype[Any]:
 
 
 def _dataset(examples: Sequence[ExampleRecord], skeleton: Skeleton, form: PickleForm) -> Any:
-    strings: dict[str, str] = {}
     build = _example_3d if form.dimensions == 3 else _example_2d
     by_split: dict[int, list[Any]] = {0: [], 1: [], 2: []}
     for example in examples:
-        by_split[example.split].append(build(example, form, strings))
+        by_split[example.split].append(build(example, form))
     names = list(skeleton.joint_names)
     joint_info = _filled(
         _JointInfo,
@@ -224,14 +223,14 @@ def _dataset(examples: Sequence[ExampleRecord], skeleton: Skeleton, form: Pickle
     return dataset
 
 
-def _example_3d(example: ExampleRecord, form: PickleForm, strings: dict[str, str]) -> Any:
+def _example_3d(example: ExampleRecord, form: PickleForm) -> Any:
     camera = example.camera
     if camera is None:
         raise ValueError(f"a 3D example needs a camera: {example.image_path}")
     bbox, coords = example.bbox, example.joints
     return _filled(
         _Example3D,
-        image_path=strings.setdefault(example.image_path, example.image_path),
+        image_path=example.image_path,
         world_coords=_sparse(coords) if example.is_sparse else coords,
         univ_coords=None,
         bbox=bbox.astype(np.float16) if example.is_sparse and _fits_half(bbox, 3.0) else bbox,
@@ -249,15 +248,15 @@ def _example_3d(example: ExampleRecord, form: PickleForm, strings: dict[str, str
         instance_mask=None,
         custom=None,
         image=None,
-        parameters=None if example.parameters is None else dict(example.parameters),
+        parameters=example.parameters,
     )
 
 
-def _example_2d(example: ExampleRecord, form: PickleForm, strings: dict[str, str]) -> Any:
+def _example_2d(example: ExampleRecord, form: PickleForm) -> Any:
     del form
     return _filled(
         _Example2D,
-        image_path=strings.setdefault(example.image_path, example.image_path),
+        image_path=example.image_path,
         coords=example.joints,
         bbox=example.bbox,
         mask=_mask(example),
@@ -269,8 +268,25 @@ def _example_2d(example: ExampleRecord, form: PickleForm, strings: dict[str, str
 
 def _filled(cls: type, **attributes: Any) -> Any:
     instance: Any = object.__new__(cls)
-    instance.__dict__.update(attributes)
+    instance.__dict__.update((name, _unshared(value)) for name, value in attributes.items())
     return instance
+
+
+def _unshared(value: Any) -> Any:
+    """The value with arrays of its own and with the one string of each spelling.
+
+    A pickle refers back to objects that it has seen; who shares what depends on the processes
+    that the records came through, and must not show.
+    """
+    if isinstance(value, np.ndarray):
+        return value.copy()
+    if isinstance(value, str):
+        return sys.intern(value)
+    if type(value) is tuple:
+        return tuple(_unshared(item) for item in value)
+    if type(value) is dict:
+        return {_unshared(key): _unshared(item) for key, item in value.items()}
+    return value
 
 
 def _mask(example: ExampleRecord) -> Any:
