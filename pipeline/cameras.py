@@ -7,15 +7,18 @@ Everything is computed in float64.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
+import cv2
 import numpy as np
 import numpy.typing as npt
 
 Floats = npt.NDArray[np.float64]
 
 N_DISTORTION_COEFFICIENTS = 14
+_OPENCV_CRITERIA = (cv2.TERM_CRITERIA_COUNT | cv2.TERM_CRITERIA_EPS, 20, 1e-16)
 _NEWTON_STEPS = 30
+_CONVERGED = 1e-14  # on the plane at depth 1: far below a billionth of a pixel
 _COMPLEX_STEP = 1e-30
 
 
@@ -97,8 +100,11 @@ def world_to_image(points: npt.ArrayLike, camera: Camera) -> Floats:
 
 def image_to_camera(pixels: npt.ArrayLike, camera: Camera) -> Floats:
     """Rays (..., 3) with z = 1 in camera space through pixels (..., 2), undistorted."""
-    offset = np.asarray(pixels, np.float64) - camera.intrinsics[:2, 2]
-    normalized = undistort(offset @ np.linalg.inv(camera.intrinsics[:2, :2]).T, camera.distortion)
+    (a, b, cx), (c, d, cy) = camera.intrinsics[:2].tolist()
+    determinant = a * d - b * c
+    inverse = np.array([[d, -c], [-b, a]]) / determinant  # transposed
+    offset = np.asarray(pixels, np.float64) - (cx, cy)
+    normalized = undistort(offset @ inverse, camera.distortion)
     return np.concatenate([normalized, np.ones_like(normalized[..., :1])], axis=-1)
 
 
@@ -128,57 +134,59 @@ def looking_at(pixel: npt.ArrayLike, camera: Camera) -> Camera:
     """
     axis = _unit(image_to_camera(pixel, camera) @ camera.rotation)
     camera_up = -camera.rotation[1]
-    level = np.cross(axis, camera.world_up if camera.world_up.any() else camera_up)
+    level = _cross(axis, camera.world_up if camera.world_up.any() else camera_up)
     if np.linalg.norm(level) < 1e-6:
-        level = np.cross(axis, camera_up)
+        level = _cross(axis, camera_up)
     x_axis = _unit(level)
-    return replace(camera, rotation=np.stack([x_axis, np.cross(axis, x_axis), axis]))
+    return _with_rotation(camera, np.array([x_axis, _cross(axis, x_axis), axis]))
 
 
 def without_distortion(camera: Camera) -> Camera:
     """The pinhole camera with the same matrix."""
-    return replace(camera, distortion=np.zeros(N_DISTORTION_COEFFICIENTS))
+    none = np.zeros(N_DISTORTION_COEFFICIENTS)
+    return Camera(camera.intrinsics, camera.rotation, camera.position, none, camera.world_up)
 
 
 def zoomed(camera: Camera, factor: float) -> Camera:
     """Both focal lengths and the skew times `factor`; the principal point stays."""
     intrinsics = camera.intrinsics.copy()
     intrinsics[:2, :2] *= factor
-    return replace(camera, intrinsics=intrinsics)
+    return _with_intrinsics(camera, intrinsics)
 
 
 def with_principal_point(camera: Camera, point: npt.ArrayLike) -> Camera:
     """The camera with its principal point at these pixels (2,)."""
     intrinsics = camera.intrinsics.copy()
     intrinsics[:2, 2] = point
-    return replace(camera, intrinsics=intrinsics)
+    return _with_intrinsics(camera, intrinsics)
 
 
 def with_square_pixels(camera: Camera) -> Camera:
     """The picture stretched so that both focal lengths become their mean."""
-    focal = np.array([camera.intrinsics[0, 0], camera.intrinsics[1, 1]])
     intrinsics = camera.intrinsics.copy()
-    intrinsics[:2] *= (focal.mean() / focal)[:, np.newaxis]
-    return replace(camera, intrinsics=intrinsics)
+    fx, fy = float(intrinsics[0, 0]), float(intrinsics[1, 1])
+    intrinsics[0] *= (fx + fy) / 2 / fx
+    intrinsics[1] *= (fx + fy) / 2 / fy
+    return _with_intrinsics(camera, intrinsics)
 
 
 def scaled(camera: Camera, factor: float) -> Camera:
     """The camera of the picture resized so that pixel u becomes factor · u."""
     intrinsics = camera.intrinsics.copy()
     intrinsics[:2] *= factor
-    return replace(camera, intrinsics=intrinsics)
+    return _with_intrinsics(camera, intrinsics)
 
 
 def rolled(camera: Camera, angle_rad: float) -> Camera:
     """The camera turned about its axis; the picture turns the other way round."""
     c, s = np.cos(angle_rad), np.sin(angle_rad)
     turn = np.array([[c, s, 0.0], [-s, c, 0.0], [0.0, 0.0, 1.0]])
-    return replace(camera, rotation=turn @ camera.rotation)
+    return _with_rotation(camera, turn @ camera.rotation)
 
 
 def mirrored(camera: Camera) -> Camera:
     """The camera of the picture mirrored left to right about the principal point."""
-    return replace(camera, rotation=np.diag([-1.0, 1.0, 1.0]) @ camera.rotation)
+    return _with_rotation(camera, camera.rotation * np.array([[-1.0], [1.0], [1.0]]))
 
 
 def distort(normalized: Floats, coefficients: Floats) -> Floats:
@@ -207,23 +215,30 @@ def distort(normalized: Floats, coefficients: Floats) -> Floats:
 def undistort(normalized: Floats, coefficients: Floats) -> Floats:
     """The points (..., 2) that `distort` takes to these, to machine precision where they exist.
 
-    Newton's method from the distorted points themselves, each step no longer than keeps the error
-    falling. Outside the region that the lens model covers invertibly (beyond the picture, for a
-    sensible calibration) the point with the least error found is returned.
+    OpenCV's iteration, and Newton's method where that has not converged, each step no longer than
+    keeps the error falling. Outside the region that the lens model covers invertibly (beyond the
+    picture, for a sensible calibration) the point with the least error found is returned.
     """
     if not coefficients.any():
         return normalized
-    points = normalized.copy()
+    points = _undistort_by_opencv(normalized, coefficients)
     residual = distort(points, coefficients) - normalized
+    if not (np.abs(residual) > _CONVERGED).any():
+        return points
+    # Where it ran away, begin anew at the distorted point.
+    fresh_residual = distort(normalized, coefficients) - normalized
+    is_lost = ~(_length(residual) < _length(fresh_residual))[..., np.newaxis]
+    points = np.where(is_lost, normalized, points)
+    residual = np.where(is_lost, fresh_residual, residual)
     for _ in range(_NEWTON_STEPS):
-        error = np.linalg.norm(residual, axis=-1)
-        if not (error > 1e-15).any():
+        error = _length(residual)
+        if not (error > _CONVERGED).any():
             break
         step = _newton_step(points, residual, coefficients)
         for _ in range(6):
             trial = points - step
             trial_residual = distort(trial, coefficients) - normalized
-            better = np.linalg.norm(trial_residual, axis=-1) < error
+            better = _length(trial_residual) < error
             points = np.where(better[..., np.newaxis], trial, points)
             residual = np.where(better[..., np.newaxis], trial_residual, residual)
             # Those that got better are done; the others try half the way.
@@ -231,6 +246,14 @@ def undistort(normalized: Floats, coefficients: Floats) -> Floats:
             if better.all():
                 break
     return points
+
+
+def _undistort_by_opencv(normalized: Floats, coefficients: Floats) -> Floats:
+    flat = np.ascontiguousarray(normalized).reshape(-1, 1, 2)
+    if not len(flat):
+        return normalized
+    found = cv2.undistortPoints(flat, np.eye(3), coefficients, criteria=_OPENCV_CRITERIA)
+    return np.asarray(found, np.float64).reshape(normalized.shape)
 
 
 def _newton_step(points: Floats, residual: Floats, coefficients: Floats) -> Floats:
@@ -255,6 +278,24 @@ def _tilt_matrix(tilt_x: float, tilt_y: float) -> Floats:
     turn = about_y @ about_x
     onto = np.array([[turn[2, 2], 0, -turn[0, 2]], [0, turn[2, 2], -turn[1, 2]], [0, 0, 1]])
     return np.asarray(onto @ turn)
+
+
+def _with_intrinsics(camera: Camera, intrinsics: Floats) -> Camera:
+    return Camera(intrinsics, camera.rotation, camera.position, camera.distortion, camera.world_up)
+
+
+def _with_rotation(camera: Camera, rotation: Floats) -> Camera:
+    return Camera(camera.intrinsics, rotation, camera.position, camera.distortion, camera.world_up)
+
+
+def _cross(a: Floats, b: Floats) -> Floats:
+    """Of two 3-vectors; numpy's own takes a crop's whole time budget for generality."""
+    (ax, ay, az), (bx, by, bz) = a.tolist(), b.tolist()
+    return np.array([ay * bz - az * by, az * bx - ax * bz, ax * by - ay * bx])
+
+
+def _length(vectors: Floats) -> Floats:
+    return np.asarray(np.hypot(vectors[..., 0], vectors[..., 1]))
 
 
 def _unit(vector: Floats) -> Floats:

@@ -133,7 +133,7 @@ def training_camera(
     turned = with_square_pixels(without_distortion(looking_at(center, source)))
     half = np.array([0.0, height / 2] if width < height else [width / 2, 0.0])
     ends = reproject(np.stack([center - half, center + half]), source, turned)
-    length = float(np.linalg.norm(ends[1] - ends[0]))
+    length = math.dist(*ends.tolist())
     fitted = with_principal_point(zoomed(turned, side / length), _middle(side))
     return _augmented(fitted, draws)
 

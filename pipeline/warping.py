@@ -51,7 +51,7 @@ def warp_image(
     """
     if target.is_distorted:
         raise ValueError("pictures are warped to cameras without lens distortion only")
-    fine = supersampled(target, supersampling)
+    fine = supersampled(target, supersampling) if supersampling > 1 else target
     height, width = size
     fine_size = (width * supersampling, height * supersampling)
     options: dict[str, Any] = {
@@ -111,4 +111,4 @@ def _cosine_to_axis(
     pixels: npt.NDArray[Any], source: Camera, target: Camera
 ) -> npt.NDArray[np.float64]:
     rays = image_to_camera(pixels, target) @ (source.rotation @ target.rotation.T).T
-    return np.asarray(rays[..., 2] / np.linalg.norm(rays, axis=-1))
+    return np.asarray(rays[..., 2] / np.sqrt(np.square(rays).sum(axis=-1)))
