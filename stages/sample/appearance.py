@@ -117,7 +117,7 @@ def _paint_head(outfit: Outfit, places: Array, colour: Array) -> None:
     face_edge = 0.02 + 0.03 * np.clip((y - 0.70) / 0.1, 0, 2)
     hair = (y > 0.735 + 0.03 * side / 0.08) | ((z < face_edge - 0.03) & (y > outfit.hair_length))
     behind = z < -0.055 if outfit.hair_length < 0.5 else z < 0.02
-    hair &= (y > 0.62) | behind
+    hair &= (y > 0.62) | (behind & (side < 0.065))
     if outfit.bald:
         hair &= (y < 0.71) & (z < -0.01)
     front = z > 0.05

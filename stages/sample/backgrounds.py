@@ -123,11 +123,11 @@ def _surface_colour(place: Place, side: int, hit: list[Array]) -> Array:
     """Lit texture of one side at points on it, float32 (h, w, 3)."""
     scale = np.float32(_TEXTURE_PX / place.texture_metres[side])
     across, up = {0: (2, 1), 1: (0, 2), 2: (0, 1)}[side // 2]
-    period = np.float32(_TEXTURE_PX - 1)
+    period = np.float32(_TEXTURE_PX - 1)  # every other copy is mirrored, so that none has seams
     lookup = cv2.remap(
         place.textures[side],
-        (hit[across] * scale) % period,
-        (hit[up] * scale) % period,
+        np.abs((hit[across] * scale) % (2 * period) - period),
+        np.abs((hit[up] * scale) % (2 * period) - period),
         cv2.INTER_LINEAR,
     )
     towards_light = float(place.light[side // 2]) * (1.0 if side % 2 == 0 else -1.0)

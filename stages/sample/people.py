@@ -12,7 +12,7 @@ from stages.sample.appearance import Outfit, sample_outfit
 from stages.sample.body import rest_body
 from stages.sample.surface import Array
 
-_OUTLINE_STRIDE = 4
+_OUTLINE_STRIDE = 6
 
 
 @dataclass(frozen=True, slots=True)

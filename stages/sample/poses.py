@@ -274,7 +274,7 @@ _mirror = np.diag([-1.0, 1.0, 1.0])
 def _side_rotations(a: Angles, side: str) -> dict[str, Array]:
     """Limb rotations as if of the left side."""
     get = {name: a[f"{side}_{name}"] for name in _SIDE_LIMITS}
-    collar = _euler((0.0, -0.10 * get["arm_forward"], 0.22 * max(0.0, get["arm_raise"] - 0.5)))
+    collar = _euler((0.0, -0.10 * get["arm_forward"], 0.22 * (get["arm_raise"] - 0.85)))
     arm = _arm_rotation(get["arm_raise"], get["arm_forward"], get["arm_turn"])
     return {
         "hip": _rotation_x(-get["hip_flex"])
