@@ -1,16 +1,15 @@
 """Content-addressed blocks: built whole under a key of their content, linked into stores later.
 
-A block is a run of consecutive rows of one split. Its key is a digest of everything its bytes
-depend on: the schema and layout, the rows' annotation arrays and the contents of their files. The
-same key is the same bytes, so a block that exists is never built again, by whomever and whenever.
+A block is a run of consecutive rows of one split. The same key is the same bytes, so a block that
+exists is never built again, by whomever and whenever (protocol 2 to 4).
 
 Directory of a cache:
 
     blocks/<key[:2]>/<key>/<column>     the shard of one column
     blocks/<key[:2]>/<key>/block.json   its record: lengths, digests, rejected rows
-    blocks/.tmp-*/                      a block being built
-    stat/<dataset>                      digests of source files by stat
-    stores/                             which stores use this cache, for gc
+    blocks/.tmp-*/                      the work directory of a run
+    stat/                               digests of source files by stat
+    stores/                             which stores use this cache, and their metadata, for repair
     lock                                shared by builders, exclusive to gc
 """
 
@@ -18,8 +17,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
-from collections.abc import Callable, Mapping, Sequence
+import threading
+import time
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -29,38 +29,27 @@ import numpy.typing as npt
 
 from cache import chunks
 from cache import syscalls as seam
-from cache.files import remove_tree, sync_directory, temporary_name, write_file, writing
+from cache.files import (
+    SEALED_NS,
+    WorkDirectory,
+    sync_directories,
+    sync_tree,
+    write_file,
+    writing,
+)
 from cache.layout import ColumnLayout, to_json
-from cache.manifest import USABLE, Rejection, shard_from_json
-from cache.shards import ShardRecord, ShardWriter, write_shard
-from cache.stat_cache import FileStat, StatCache
+from cache.manifest import USABLE, Rejection, shard_from_json, shard_to_json
+from cache.shards import ShardRecord, ShardWriter, digest, file_digest, write_shard
+from cache.source_files import FileColumn, read_file
+from cache.stat_cache import StatCache
+from errors import SourceError
 
 RECORD_NAME = "block.json"
 STATUS_COLUMN = "status"
-# Every file of a finished block gets this modification time (1980-01-01), so that a later write
-# shows without reading the file: a block whose files bear another time is checked by digest.
-SEALED_NS = 315_532_800 * 10**9
+_COMMIT_BYTES = 1 << 26
+_COMMIT_SECONDS = 0.5
 
 Arrays = Mapping[str, npt.NDArray[Any]]
-
-
-@dataclass(frozen=True, slots=True)
-class FileColumn:
-    """A column whose rows are the bytes of files, each zero-padded to the width of the row.
-
-    Attributes:
-        column: its name.
-        length_column: the column that tells how many bytes of a row are the file.
-        root: the folder that the paths are relative to.
-        missing_status: given to a row whose file is not there.
-        check: tells the status of a file from its bytes (0: usable) and, if not usable, why.
-    """
-
-    column: str
-    length_column: str
-    root: Path
-    missing_status: int
-    check: Callable[[bytes], tuple[int, str]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +63,7 @@ class BlockSource:
         sources: where each row came from, relative to the images' folder; named in rejections.
         details: why a row is rejected already, by row.
         file_column: the column that is read from files, None to leave it empty.
+        identities: of each row's file, None where it is not known without reading it.
         parameters: whatever else belongs into the key (schema version, settings).
     """
 
@@ -82,16 +72,38 @@ class BlockSource:
     sources: Sequence[str]
     details: Mapping[int, str]
     file_column: FileColumn | None
+    identities: Sequence[bytes | None]
     parameters: Mapping[str, Any]
 
     @property
     def n_rows(self) -> int:
         return len(self.arrays[STATUS_COLUMN])
 
+    def key(self, identities: Sequence[bytes]) -> str:
+        """The block's key, given what every row's file is."""
+        header = {
+            "encoder": chunks.ENCODER,
+            "parameters": self.parameters,
+            "layouts": [[lay.name, lay.array_metadata(0)] for lay in self.layouts],
+            "n_rows": self.n_rows,
+            "reads_files": self.file_column is not None,
+            "details": {str(row): self.details[row] for row in sorted(self.details)},
+        }
+        hashed = hashlib.sha256(to_json(header))
+        for layout in self.layouts:
+            rows = self.arrays.get(layout.name)
+            if rows is not None:
+                hashed.update(layout.name.encode())
+                hashed.update(np.ascontiguousarray(rows, dtype=layout.dtype).data)
+        for identity in identities:
+            hashed.update(len(identity).to_bytes(1, "little"))
+            hashed.update(identity)
+        return hashed.hexdigest()
+
 
 @dataclass(frozen=True, slots=True)
 class Block:
-    """A finished block in the cache."""
+    """A block of the cache, or one that will be there after `BlockCache.flush`."""
 
     key: str
     directory: Path
@@ -100,226 +112,259 @@ class Block:
     was_cached: bool
 
 
+class BuildCancelledError(Exception):
+    """Another block could not be built, or the user interrupted."""
+
+
 class BlockCache:
-    """The blocks below one directory.
+    """The blocks below one directory; building needs it entered as a context.
+
+    Blocks may be built from several threads. Leaving the context stops those that are under way
+    and removes what they have written.
 
     With `must_rebuild`, blocks that are there are built anew and replaced.
     """
 
     def __init__(self, directory: Path, *, must_rebuild: bool = False) -> None:
         self.directory = directory
-        self._must_rebuild = must_rebuild
         self.blocks_directory = directory / "blocks"
+        self._must_rebuild = must_rebuild
+        self._work: WorkDirectory | None = None
+        self._changed = threading.Condition()
+        self._n_begun = 0
+        self._n_building = 0
+        self._is_cancelled = False
+        self._is_committing = False
+        self._pending: list[tuple[Path, str]] = []
+        self._pending_bytes = 0
+        self._last_commit = float("-inf")
+
+    def __enter__(self) -> BlockCache:
+        with writing(self.blocks_directory):
+            self._work = WorkDirectory(self.blocks_directory)
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.cancel()
+        with self._changed:
+            self._changed.wait_for(lambda: self._n_building == 0)
+        assert self._work is not None
+        self._work.__exit__()
+
+    def cancel(self) -> None:
+        """Let the builds under way stop at their next row or column."""
+        self._is_cancelled = True
 
     def block_directory(self, key: str) -> Path:
         return self.blocks_directory / key[:2] / key
 
-    def find(self, key: str) -> Block | None:
-        """The block of this key, if it is there whole; a damaged one is removed."""
+    def find(self, key: str, *, by_digest: bool = False) -> Block | None:
+        """The block of this key, if it is there whole.
+
+        Args:
+            by_digest: read every byte, instead of trusting files that look untouched.
+        """
         directory = self.block_directory(key)
         try:
             record = json.loads((directory / RECORD_NAME).read_bytes())
+            is_sound = record.pop("digest") == digest(to_json(record)) and record["key"] == key
             shards = {name: shard_from_json(r) for name, r in record["shards"].items()}
             rejections = tuple(Rejection(*rejected) for rejected in record["rejections"])
-            is_whole = record["key"] == key and _files_are_whole(directory, shards)
-        except (OSError, ValueError, KeyError, TypeError, AttributeError):
-            is_whole = False
-        if is_whole:
-            return Block(key, directory, shards, rejections, was_cached=True)
-        if directory.exists():
-            remove_tree(directory)
-        return None
+            if not is_sound or not all(
+                _is_whole(directory / name, shard, by_digest=by_digest)
+                for name, shard in shards.items()
+                if shard is not None
+            ):
+                return None
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        except (ValueError, KeyError, TypeError, AttributeError, IndexError):
+            return None
+        return Block(key, directory, shards, rejections, was_cached=True)
 
     def build(self, source: BlockSource, stats: StatCache) -> Block:
         """The block of this content, from the cache or built now.
 
         Raises:
             StoreError: the cache cannot be written (disk full, no permission).
+            SourceError: a file changes while it is read.
         """
-        identities = _identities_by_stat(source, stats)
-        if identities is not None and not self._must_rebuild:
-            cached = self.find(_block_key(source, identities))
-            if cached is not None:
-                return cached
-        with writing(self.blocks_directory):
-            self.blocks_directory.mkdir(parents=True, exist_ok=True)
-            temporary = temporary_name(self.blocks_directory)
-            seam.syscalls.mkdir(temporary)
-            try:
-                return self._build_in(temporary, source, stats)
-            finally:
-                if temporary.exists():
-                    remove_tree(temporary)
+        with self._changed:
+            self._n_begun += 1
+            self._n_building += 1
+            number = self._n_begun
+        try:
+            with writing(self.blocks_directory):
+                self._stop_if_cancelled()
+                identities = [i for i in source.identities if i is not None]
+                if not self._must_rebuild and len(identities) == source.n_rows:
+                    cached = self.find(source.key(identities))
+                    if cached is not None:
+                        return cached
+                assert self._work is not None
+                work = self._work.path / str(number)
+                seam.syscalls.mkdir(work)
+                return self._build_in(work, source, stats)
+        finally:
+            with self._changed:
+                self._n_building -= 1
+                self._changed.notify_all()
 
-    def _build_in(self, temporary: Path, source: BlockSource, stats: StatCache) -> Block:
-        status = np.array(source.arrays[STATUS_COLUMN])
-        details = dict(source.details)
-        arrays = dict(source.arrays)
+    def flush(self) -> None:
+        """Commit the blocks that still wait for others."""
+        with self._changed:
+            self._changed.wait_for(lambda: not self._is_committing)
+            batch = self._take_pending()
+        with writing(self.blocks_directory):
+            self._commit(batch)
+
+    def _build_in(self, work: Path, source: BlockSource, stats: StatCache) -> Block:
+        arrays, details = dict(source.arrays), dict(source.details)
+        arrays[STATUS_COLUMN] = np.array(arrays[STATUS_COLUMN])
         shards: dict[str, ShardRecord | None] = {}
-        identities: list[bytes] = [b""] * source.n_rows
-        files = source.file_column
-        if files is not None:
-            layout = next(lay for lay in source.layouts if lay.name == files.column)
-            lengths = np.zeros(source.n_rows, dtype=np.int32)
-            writer = ShardWriter(temporary / files.column, layout)
-            try:
-                for row in np.flatnonzero(status == USABLE).tolist():
-                    read = _read_file(files, source.sources[row], stats)
-                    identities[row] = read.identity
-                    if read.status != USABLE:
-                        status[row], details[row] = read.status, read.detail
-                    elif len(read.data) > layout.row_bytes:
-                        # It grew since its size was taken: an honest error beats a cut picture.
-                        raise OSError(
-                            None,
-                            "the file grew while it was being read",
-                            str(files.root / source.sources[row]),
-                        )
-                    else:
-                        lengths[row] = len(read.data)
-                        writer.put(row, chunks.encode_padded_file(read.data, layout.row_bytes))
-                shards[files.column] = writer.finish()
-            finally:
-                writer.close()
-            arrays[files.length_column] = lengths
-        key = _block_key(source, identities)
-        if self._must_rebuild:
-            remove_tree(self.block_directory(key))
-        elif (cached := self.find(key)) is not None:
+        identities = [b""] * source.n_rows
+        if source.file_column is not None:
+            name = source.file_column.column
+            shards[name] = self._write_files(work, source, stats, arrays, details, identities)
+        key = source.key(identities)
+        if not self._must_rebuild and (cached := self.find(key)) is not None:
+            seam.syscalls.remove_tree(work)
             return cached
-        arrays[STATUS_COLUMN] = status
-        is_rejected = status != USABLE
+        is_rejected = arrays[STATUS_COLUMN] != USABLE
         for layout in source.layouts:
-            if layout.name in shards:
-                continue
-            rows = arrays.get(layout.name)
-            if rows is None:
-                shards[layout.name] = None
-                continue
-            if is_rejected.any() and layout.name != STATUS_COLUMN:
-                rows = np.array(rows)
-                rows[is_rejected] = layout.fill
-            shards[layout.name] = write_shard(temporary / layout.name, layout, rows)
+            self._stop_if_cancelled()
+            if layout.name not in shards:
+                rows = arrays.get(layout.name)
+                if rows is not None and is_rejected.any() and layout.name != STATUS_COLUMN:
+                    rows = np.array(rows)
+                    rows[is_rejected] = layout.fill
+                shards[layout.name] = (
+                    None if rows is None else write_shard(work / layout.name, layout, rows)
+                )
         rejections = tuple(
-            Rejection(row, int(status[row]), source.sources[row], details.get(row, ""))
+            Rejection(
+                row, int(arrays[STATUS_COLUMN][row]), source.sources[row], details.get(row, "")
+            )
             for row in np.flatnonzero(is_rejected).tolist()
         )
-        self._commit(temporary, key, shards, rejections)
+        _write_record(work, key, shards, rejections)
+        size = sum(shard.length for shard in shards.values() if shard is not None)
+        self._commit_soon(work, key, size)
         return Block(key, self.block_directory(key), shards, rejections, was_cached=False)
 
-    def _commit(
+    def _write_files(
         self,
-        temporary: Path,
-        key: str,
-        shards: Mapping[str, ShardRecord | None],
-        rejections: Sequence[Rejection],
-    ) -> None:
-        record = {
-            "key": key,
-            "shards": {
-                name: None if shard is None else [shard.length, shard.digest]
-                for name, shard in sorted(shards.items())
-            },
-            "rejections": [[r.row, r.status, r.source, r.detail] for r in rejections],
-        }
-        write_file(temporary / RECORD_NAME, [to_json(record)])
-        for path in temporary.iterdir():
-            path.chmod(0o444)
-            os.utime(path, ns=(SEALED_NS, SEALED_NS))
-        sync_directory(temporary)
-        final = self.block_directory(key)
-        final.parent.mkdir(parents=True, exist_ok=True)
+        work: Path,
+        source: BlockSource,
+        stats: StatCache,
+        arrays: dict[str, npt.NDArray[Any]],
+        details: dict[int, str],
+        identities: list[bytes],
+    ) -> ShardRecord | None:
+        """Write the file column; fills in lengths, statuses, details and identities."""
+        files = source.file_column
+        assert files is not None
+        layout = next(layout for layout in source.layouts if layout.name == files.column)
+        status = arrays[STATUS_COLUMN]
+        lengths = np.zeros(source.n_rows, dtype=np.int32)
+        writer = ShardWriter(work / files.column, layout)
         try:
-            seam.syscalls.rename(temporary, final)
-        except OSError:
-            if self.find(key) is None:  # else somebody else finished the very same block first
-                raise
-        sync_directory(final.parent)
+            for row in np.flatnonzero(status == USABLE).tolist():
+                self._stop_if_cancelled()
+                read = read_file(files, source.sources[row], stats)
+                identities[row] = read.identity
+                if read.status != USABLE:
+                    status[row], details[row] = read.status, read.detail
+                elif len(read.data) > layout.row_bytes:
+                    raise SourceError(
+                        "a file grew since its length was taken",
+                        where=f"{files.root}/{source.sources[row]}",
+                        cause="another program is writing it",
+                        next_command="wait until it is done, then run the same command again",
+                    )
+                else:
+                    lengths[row] = len(read.data)
+                    writer.put(row, chunks.encode_padded_file(read.data, layout.row_bytes))
+            arrays[files.length_column] = lengths
+            return writer.finish()
+        finally:
+            writer.close()
 
-
-@dataclass(frozen=True, slots=True)
-class _ReadFile:
-    data: bytes
-    identity: bytes
-    status: int
-    detail: str
-
-
-def _read_file(files: FileColumn, source: str, stats: StatCache) -> _ReadFile:
-    path = f"{files.root}/{source}"
-    try:
-        with open(path, "rb", buffering=0) as file:  # noqa: PTH123 - hot path
-            stat = _stat_of(os.fstat(file.fileno()))
-            data = file.read()
-    except OSError as error:
-        detail = f"{error.strerror or error}"
-        return _ReadFile(b"", b"missing", files.missing_status, detail)
-    status, detail = files.check(data)
-    digest = hashlib.sha256(data).digest()
-    if len(data) == stat.size:
-        stats.remember(source, stat, digest)
-    return _ReadFile(data, digest, status, detail)
-
-
-def _identities_by_stat(source: BlockSource, stats: StatCache) -> list[bytes] | None:
-    """The identity of every row's file without reading it; None if one is not known."""
-    identities = [b""] * source.n_rows
-    if source.file_column is None:
-        return identities
-    root = str(source.file_column.root)
-    for row in np.flatnonzero(source.arrays[STATUS_COLUMN] == USABLE).tolist():
-        path = source.sources[row]
+    def _commit_soon(self, work: Path, key: str, size: int) -> None:
+        with self._changed:
+            self._pending.append((work, key))
+            self._pending_bytes += size
+            is_due = (
+                self._pending_bytes >= _COMMIT_BYTES
+                or time.monotonic() - self._last_commit >= _COMMIT_SECONDS
+            )
+            if self._is_committing or not is_due:
+                return
+            self._is_committing = True
+            batch = self._take_pending()
         try:
-            stat = _stat_of(os.stat(f"{root}/{path}"))  # noqa: PTH116 - hot path
-        except OSError:
-            identities[row] = b"missing"
-            continue
-        found = stats.find(path, stat)
-        if found is None:
-            return None
-        identities[row] = found
-    return identities
+            self._commit(batch)
+        finally:
+            with self._changed:
+                self._is_committing = False
+                self._last_commit = time.monotonic()
+                self._changed.notify_all()
+
+    def _take_pending(self) -> list[tuple[Path, str]]:
+        batch, self._pending, self._pending_bytes = self._pending, [], 0
+        return batch
+
+    def _commit(self, batch: Sequence[tuple[Path, str]]) -> None:
+        """Protocol 4: sync, rename each block to its key, sync."""
+        if not batch:
+            return
+        assert self._work is not None
+        sync_tree(self._work.path)
+        parents = {self.blocks_directory}
+        for work, key in batch:
+            final = self.block_directory(key)
+            seam.syscalls.mkdir(final.parent)
+            parents.add(final.parent)
+            try:
+                seam.syscalls.rename(work, final)
+            except OSError:
+                if not final.is_dir():
+                    raise
+                if self._must_rebuild or self.find(key) is None:
+                    self._displace(work, final)
+                # Else somebody else finished the very same block first.
+        sync_directories(sorted(parents))
+
+    def _displace(self, work: Path, final: Path) -> None:
+        if not seam.syscalls.exchange(work, final):
+            seam.syscalls.rename(final, work.with_name(f"{work.name}-old"))
+            seam.syscalls.rename(work, final)
+
+    def _stop_if_cancelled(self) -> None:
+        if self._is_cancelled:
+            raise BuildCancelledError
 
 
-def _stat_of(result: os.stat_result) -> FileStat:
-    return FileStat(result.st_size, result.st_ino, result.st_mtime_ns, result.st_ctime_ns)
-
-
-def _block_key(source: BlockSource, identities: Sequence[bytes]) -> str:
-    header = {
-        "parameters": source.parameters,
-        "layouts": [layout.array_metadata(0) for layout in source.layouts],
-        "columns": [layout.name for layout in source.layouts],
-        "n_rows": source.n_rows,
-        "reads_files": source.file_column is not None,
-        "details": {str(row): source.details[row] for row in sorted(source.details)},
+def _write_record(
+    work: Path,
+    key: str,
+    shards: Mapping[str, ShardRecord | None],
+    rejections: Sequence[Rejection],
+) -> None:
+    record = {
+        "key": key,
+        "shards": {name: shard_to_json(shard) for name, shard in sorted(shards.items())},
+        "rejections": [[r.row, r.status, r.source, r.detail] for r in rejections],
     }
-    digest = hashlib.sha256(to_json(header))
-    for layout in source.layouts:
-        rows = source.arrays.get(layout.name)
-        if rows is not None:
-            digest.update(layout.name.encode())
-            digest.update(np.ascontiguousarray(rows, dtype=layout.dtype).data)
-    for identity in identities:
-        digest.update(len(identity).to_bytes(1, "little"))
-        digest.update(identity)
-    return digest.hexdigest()
+    write_file(work / RECORD_NAME, [to_json({**record, "digest": digest(to_json(record))})])
+    for name, shard in shards.items():
+        if shard is not None:
+            seam.syscalls.seal(work / name, SEALED_NS)
 
 
-def _files_are_whole(directory: Path, shards: Mapping[str, ShardRecord | None]) -> bool:
-    for name, record in shards.items():
-        if record is None:
-            continue
-        path = directory / name
-        stat = path.stat()
-        if stat.st_size != record.length:
-            return False
-        if stat.st_mtime_ns != SEALED_NS and file_digest(path) != record.digest:
-            return False
-    return True
-
-
-def file_digest(path: Path) -> str:
-    """SHA-256 of a file, hexadecimal."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+def _is_whole(path: Path, record: ShardRecord, *, by_digest: bool) -> bool:
+    stat = path.stat()
+    if stat.st_size != record.length:
+        return False
+    is_untouched = stat.st_mtime_ns == SEALED_NS and not by_digest
+    return is_untouched or file_digest(path) == record.digest

@@ -2,10 +2,10 @@
 
 Two ways to make the zstd frame of a chunk, both readable by any zstd decoder:
 
-* `encode_chunk` compresses;
-* `encode_padded_file` frames a file that is compressed already (a JPEG) as raw blocks and its zero
-  padding as run-length blocks of three bytes and one: it costs a copy of the file, whatever the
-  width of the row, and its bytes do not depend on the version of the compressor.
+* compressed, where that saves at least an eighth;
+* as raw blocks, for what does not compress (coordinates) or is compressed already (a JPEG). Zero
+  padding at the end becomes run-length blocks of four bytes, so a row costs its file, however wide
+  it is. Reading back is a slice, and the bytes do not depend on the version of the compressor.
 """
 
 from __future__ import annotations
@@ -18,14 +18,19 @@ import zstandard
 
 ZSTD_LEVEL = 1
 CRC_BYTES = 4
+ENCODER = f"zstd {'.'.join(map(str, zstandard.ZSTD_VERSION))} level {ZSTD_LEVEL}, raw over 7/8"
 
 _MAGIC = 0xFD2FB528
-_SINGLE_SEGMENT_8_BYTE_SIZE = (
-    0xE0  # frame header: one segment, content size in 8 bytes, no checksum
-)
+# Frame header: one segment, content size in 8 bytes, no checksum.
+_SINGLE_SEGMENT_8_BYTE_SIZE = 0xE0
 _HEADER = struct.Struct("<IBQ")
+_BLOCK_HEADER_BYTES = 3
+_RAW_START = _HEADER.size + _BLOCK_HEADER_BYTES
+_FRAME_START = _HEADER.pack(_MAGIC, _SINGLE_SEGMENT_8_BYTE_SIZE, 0)[:5]
 _BLOCK_BYTES = 128 * 1024  # the largest block the format allows
 _RAW, _RUN_LENGTH = 0, 1
+# The CRC-32C of anything followed by its own CRC-32C: checks without cutting the bytes in two.
+_CRC_RESIDUE = 0x48674BC7
 
 _thread = threading.local()
 
@@ -35,19 +40,26 @@ class ChunkError(ValueError):
 
 
 def encode_chunk(data: bytes) -> bytes:
-    """Compress `data` and append the CRC-32C of the frame."""
-    return with_crc(_compressor().compress(data))
+    """The stored bytes of `data`: compressed where that pays, CRC-32C last."""
+    frame = _compressor().compress(data)
+    if len(frame) <= len(data) * 7 // 8:
+        return with_crc(frame)
+    return b"".join(encode_padded_file(data, len(data)))
 
 
-def decode_chunk(stored: bytes, size: int) -> bytes:
-    """Check the CRC-32C of a stored chunk and decompress it to exactly `size` bytes.
+def decode_chunk(stored: bytes, size: int) -> bytes | memoryview:
+    """Check the CRC-32C of a stored chunk and return the `size` bytes that it holds.
 
     Raises:
         ChunkError: the checksum does not match or the frame is not of that size.
     """
-    frame = check_crc(stored)
+    check_crc(stored)
+    if _raw_bytes(stored) == size:
+        return memoryview(stored)[_RAW_START : _RAW_START + size]
     try:
-        data: bytes = _decompressor().decompress(frame, max_output_size=size)
+        data: bytes = _decompressor().decompress(
+            stored, max_output_size=size, allow_extra_data=True
+        )
     except zstandard.ZstdError as error:
         raise ChunkError(f"does not decompress: {error}") from error
     if len(data) != size:
@@ -86,18 +98,11 @@ def decode_padded_file(stored: bytes, length: int) -> bytes:
     Raises:
         ChunkError: the checksum does not match or the frame is shorter.
     """
-    frame = check_crc(stored)
-    if 0 < length <= _BLOCK_BYTES and len(frame) > _HEADER.size + 3 + length:
-        magic, descriptor, _ = _HEADER.unpack_from(frame)
-        first = int.from_bytes(frame[_HEADER.size : _HEADER.size + 3], "little")
-        if (
-            magic == _MAGIC
-            and descriptor == _SINGLE_SEGMENT_8_BYTE_SIZE
-            and first >> 1 == (length << 2 | _RAW)
-        ):
-            return frame[_HEADER.size + 3 : _HEADER.size + 3 + length]
+    check_crc(stored)
+    if length and _raw_bytes(stored) == length:
+        return stored[_RAW_START : _RAW_START + length]
     try:
-        with _decompressor().stream_reader(frame) as reader:
+        with _decompressor().stream_reader(memoryview(stored)[:-CRC_BYTES]) as reader:
             data = bytes(reader.read(length))
     except zstandard.ZstdError as error:
         raise ChunkError(f"does not decompress: {error}") from error
@@ -112,22 +117,31 @@ def with_crc(data: bytes) -> bytes:
     return data + crc.to_bytes(CRC_BYTES, "little")
 
 
-def check_crc(stored: bytes) -> bytes:
-    """The bytes before the CRC-32C at the end, which must be theirs.
+def check_crc(stored: bytes) -> None:
+    """Bytes must end with the CRC-32C of those before.
 
     Raises:
-        ChunkError: they are not.
+        ChunkError: they do not.
     """
     if len(stored) < CRC_BYTES:
         raise ChunkError("is shorter than its checksum")
-    data, crc = stored[:-CRC_BYTES], int.from_bytes(stored[-CRC_BYTES:], "little")
-    if google_crc32c.value(data) != crc:
+    if google_crc32c.value(stored) != _CRC_RESIDUE:
         raise ChunkError("does not match its CRC-32C")
-    return data
+
+
+def _raw_bytes(stored: bytes) -> int:
+    """Length of the first block of a frame of ours if it is raw and all there, else -1."""
+    if not stored.startswith(_FRAME_START) or len(stored) < _RAW_START:
+        return -1
+    header = int.from_bytes(stored[_HEADER.size : _RAW_START], "little")
+    length = header >> 3
+    if header >> 1 & 3 != _RAW or len(stored) < _RAW_START + length + CRC_BYTES:
+        return -1
+    return length
 
 
 def _block_header(kind: int, size: int, *, is_last: bool) -> bytes:
-    return (int(is_last) | kind << 1 | size << 3).to_bytes(3, "little")
+    return (int(is_last) | kind << 1 | size << 3).to_bytes(_BLOCK_HEADER_BYTES, "little")
 
 
 def _compressor() -> zstandard.ZstdCompressor:

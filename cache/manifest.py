@@ -25,6 +25,14 @@ USABLE = 0
 
 
 @dataclass(frozen=True, slots=True)
+class FileRecord:
+    """Length in bytes and SHA-256 (hexadecimal) of a metadata file."""
+
+    length: int
+    digest: str
+
+
+@dataclass(frozen=True, slots=True)
 class Rejection:
     """A row that is not usable, and why."""
 
@@ -72,7 +80,7 @@ class Manifest:
 
     status_names: Mapping[int, str]
     splits: Mapping[str, SplitRecord]
-    metadata: Mapping[str, ShardRecord]
+    metadata: Mapping[str, FileRecord]
 
     def to_bytes(self) -> bytes:
         """The file's bytes, which depend on nothing but the content."""
@@ -89,7 +97,7 @@ class Manifest:
             "format": FORMAT,
             "status_names": {str(code): name for code, name in sorted(self.status_names.items())},
             "splits": {name: self._split_to_json(name) for name in self.splits},
-            "metadata": {path: _shard_to_json(r) for path, r in self.metadata.items()},
+            "metadata": {path: [r.length, r.digest] for path, r in self.metadata.items()},
         }
 
     def _split_to_json(self, name: str) -> Json:
@@ -113,7 +121,7 @@ class Manifest:
                 {
                     "rows": [block.start, block.stop],
                     "key": block.key,
-                    "shards": {c: _shard_to_json(r) for c, r in sorted(block.shards.items())},
+                    "shards": {c: shard_to_json(r) for c, r in sorted(block.shards.items())},
                 }
                 for block in split.blocks
             ],
@@ -145,7 +153,7 @@ def parse_manifest(data: bytes, *, path: Path) -> Manifest:
             and accounting["rejected"] == manifest.rejected_by_reason(name)
             and len(set(rows)) == len(rows)
             and all(0 <= row < split.n_rows for row in rows)
-            and sum(block.stop - block.start for block in split.blocks) == split.n_rows
+            and _are_consecutive(split)
         )
         if not balanced:
             raise _damaged(path, f"the accounts of split {name!r} do not balance")
@@ -179,16 +187,27 @@ def _from_json(document: Mapping[str, Any]) -> Manifest:
         )
         for name, split in document["splits"].items()
     }
-    metadata = {str(p): ShardRecord(int(r[0]), str(r[1])) for p, r in document["metadata"].items()}
+    metadata = {str(p): FileRecord(int(r[0]), str(r[1])) for p, r in document["metadata"].items()}
     return Manifest(status_names, splits, metadata)
 
 
+def _are_consecutive(split: SplitRecord) -> bool:
+    """Whether the blocks tile the rows, each with the same columns."""
+    starts = [block.start for block in split.blocks]
+    stops = [block.stop for block in split.blocks]
+    return (
+        [0, *stops] == [*starts, split.n_rows]
+        and all(start < stop for start, stop in zip(starts, stops, strict=True))
+        and all(block.shards.keys() == split.blocks[0].shards.keys() for block in split.blocks)
+    )
+
+
 def shard_from_json(record: Sequence[Any] | None) -> ShardRecord | None:
-    return None if record is None else ShardRecord(int(record[0]), str(record[1]))
+    return None if record is None else ShardRecord(int(record[0]), str(record[1]), str(record[2]))
 
 
-def _shard_to_json(record: ShardRecord | None) -> list[Any] | None:
-    return None if record is None else [record.length, record.digest]
+def shard_to_json(record: ShardRecord | None) -> list[Any] | None:
+    return None if record is None else [record.length, record.digest, record.seal]
 
 
 def _digest(body: Mapping[str, Any]) -> str:

@@ -1,9 +1,11 @@
-"""Publishing: a store assembled beside its place from links to cached shards, swapped in whole."""
+"""Publishing: a store assembled beside its place from links to cached shards, swapped in whole.
+
+Protocol 5. Whoever opens the store sees the old one or the new one, never half of one; killed at
+any instant, this leaves one of the two.
+"""
 
 from __future__ import annotations
 
-import fcntl
-import hashlib
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -11,22 +13,25 @@ from pathlib import Path
 from typing import Any
 
 from cache import syscalls as seam
-from cache.blocks import SEALED_NS, Block, file_digest
+from cache.blocks import Block
 from cache.files import (
-    TEMPORARY_PREFIX,
+    SEALED_NS,
+    WorkDirectory,
     link_or_copy,
-    remove_tree,
+    remove_unless_held,
     sync_directory,
+    sync_tree,
     temporary_name,
     write_file,
     writing,
 )
 from cache.layout import ColumnLayout, group_metadata, to_json
-from cache.manifest import MANIFEST_NAME, BlockRecord, Manifest, SplitRecord, parse_manifest
-from cache.shards import ShardRecord
+from cache.manifest import MANIFEST_NAME, BlockRecord, FileRecord, Manifest, SplitRecord
+from cache.shards import ShardRecord, digest, file_digest
+from cache.store_directory import aside_path
 from errors import StoreError
 
-SUPERSEDED_PREFIX = TEMPORARY_PREFIX + "superseded-"
+StoreFiles = Mapping[str, bytes | Path]
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,182 +50,166 @@ class StoreContent:
     status_names: Mapping[int, str]
     splits: Mapping[str, Sequence[tuple[range, Block]]]
 
+    def metadata(self) -> dict[str, bytes]:
+        """Every `zarr.json`, by its path in the store."""
+        n_rows = {split: b[-1][0].stop if b else 0 for split, b in self.splits.items()}
+        return metadata_documents(self.attributes, self.layouts, n_rows)
 
-def publish(content: StoreContent, store: Path) -> bool:
-    """Make `store` hold `content`, unless it does already.
+    def manifest(self) -> Manifest:
+        splits = {
+            name: SplitRecord(
+                n_rows=blocks[-1][0].stop if blocks else 0,
+                blocks=tuple(
+                    BlockRecord(rows.start, rows.stop, block.key, block.shards)
+                    for rows, block in blocks
+                ),
+                rejections=tuple(
+                    rejection.shifted(rows.start)
+                    for rows, block in blocks
+                    for rejection in block.rejections
+                ),
+            )
+            for name, blocks in self.splits.items()
+        }
+        metadata = {
+            path: FileRecord(len(data), digest(data)) for path, data in self.metadata().items()
+        }
+        return Manifest(self.status_names, splits, metadata)
 
-    Whoever opens the store sees the old one or the new one, never half of one; killed at any
-    instant, this leaves one of the two.
+    def files(self, manifest: Manifest) -> StoreFiles:
+        """Every file of the store: its bytes, or the cached shard that it is to be."""
+        files: dict[str, bytes | Path] = {
+            f"{split}/{layout.shard_path(number)}": block.directory / layout.name
+            for split, blocks in self.splits.items()
+            for number, (_, block) in enumerate(blocks)
+            for layout in self.layouts
+            if block.shards[layout.name] is not None
+        }
+        return {**files, **self.metadata(), MANIFEST_NAME: manifest.to_bytes()}
 
-    Returns:
-        Whether anything had to be written.
+
+def metadata_documents(
+    attributes: Mapping[str, Any], layouts: Sequence[ColumnLayout], n_rows: Mapping[str, int]
+) -> dict[str, bytes]:
+    """Every `zarr.json` of a store with these splits, by its path in the store."""
+    documents = {"zarr.json": to_json(group_metadata(attributes))}
+    for split, n in n_rows.items():
+        documents[f"{split}/zarr.json"] = to_json(group_metadata({}))
+        for layout in layouts:
+            documents[f"{split}/{layout.name}/zarr.json"] = to_json(layout.array_metadata(n))
+    return documents
+
+
+def publish(files: StoreFiles, store: Path) -> None:
+    """Put a store that consists of `files` at `store`, in the place of what stands there.
+
+    Args:
+        files: bytes to write or files to link, by path in the store.
 
     Raises:
         StoreError: something that is no store stands at that place, or it cannot be written.
     """
-    documents = _metadata_documents(content)
-    manifest = _manifest(content, documents)
-    if is_current(store, manifest):
-        return False
-    _refuse_foreign(store)
+    store = Path(os.path.realpath(store))  # a link to a store elsewhere stays one
     with writing(store):
-        store.parent.mkdir(parents=True, exist_ok=True)
-        assembled = temporary_name(store.parent)
-        seam.syscalls.mkdir(assembled)
-        try:
-            _assemble(assembled, content, documents, manifest)
-            _swap_in(assembled, store)
-        finally:
-            if assembled.exists():
-                _retire(assembled)
-    return True
+        recover(store)
+        _refuse_foreign(store)
+        seam.syscalls.mkdir(store.parent)
+        with WorkDirectory(store.parent) as work:
+            _assemble(work.path, files)
+            sync_tree(work.path)
+            work.share()
+            _swap_in(work, store)
+            sync_directory(store.parent)
 
 
-def is_current(store: Path, manifest: Manifest) -> bool:
-    """Whether the store has this manifest and every file of it untouched."""
+def recover(store: Path) -> None:
+    """Finish what a kill left between the two renames of a file system that cannot exchange."""
+    aside = aside_path(store)
+    if aside.exists() and not store.exists():
+        seam.syscalls.rename(aside, store)
+
+
+def is_current(store: Path, manifest: Manifest, layouts: Sequence[ColumnLayout]) -> bool:
+    """Whether the store has this manifest, every file of it looks untouched, and no other."""
     try:
         if (store / MANIFEST_NAME).read_bytes() != manifest.to_bytes():
             return False
-        for path, record in manifest.metadata.items():
-            if file_digest(store / path) != record.digest:
+        found = list_files(store)
+        shards = expected_shards(manifest, layouts)
+        if found.keys() != shards.keys() | manifest.metadata.keys() | {MANIFEST_NAME}:
+            return False
+        for path, document in manifest.metadata.items():
+            if file_digest(store / path) != document.digest:
                 return False
-        for split_name, split in manifest.splits.items():
-            for number, block in enumerate(split.blocks):
-                for column, shard in block.shards.items():
-                    path_of = store / split_name / column / "c" / str(number)
-                    if shard is None:
-                        if path_of.exists():
-                            return False
-                    elif not _is_untouched(_only_file(path_of), shard):
-                        return False
-    except (OSError, ValueError):
+        for path, shard in shards.items():
+            if found[path].st_size != shard.length:
+                return False
+            if found[path].st_mtime_ns != SEALED_NS and file_digest(store / path) != shard.digest:
+                return False
+    except OSError:
         return False
     return True
 
 
-def read_manifest(store: Path) -> Manifest:
-    """The manifest of a published store.
-
-    Raises:
-        StoreError: there is no store, or its manifest is missing or damaged.
-    """
-    path = store / MANIFEST_NAME
-    try:
-        data = path.read_bytes()
-    except FileNotFoundError as error:
-        raise StoreError(
-            "there is no store here" if not store.exists() else "the store has no manifest",
-            where=str(path),
-            cause="the dataset was not prepared yet"
-            if not store.exists()
-            else "the folder is not a poseshard store, or its manifest was deleted",
-            next_command=f"run `cli.py prepare {store.stem}`",
-        ) from error
-    except OSError as error:
-        raise StoreError("cannot read the manifest", where=str(path), cause=str(error)) from error
-    return parse_manifest(data, path=path)
-
-
-def _only_file(path: Path) -> Path:
-    """The shard file below `c/<number>`, whatever the number of trailing dimensions."""
-    while path.is_dir():
-        path = path / "0"
-    return path
-
-
-def _is_untouched(path: Path, record: ShardRecord) -> bool:
-    stat = path.stat()
-    if stat.st_size != record.length:
-        return False
-    return stat.st_mtime_ns == SEALED_NS or file_digest(path) == record.digest
-
-
-def _metadata_documents(content: StoreContent) -> dict[str, bytes]:
-    documents = {"zarr.json": to_json(group_metadata(content.attributes))}
-    for split, blocks in content.splits.items():
-        n_rows = blocks[-1][0].stop if blocks else 0
-        documents[f"{split}/zarr.json"] = to_json(group_metadata({}))
-        for layout in content.layouts:
-            documents[f"{split}/{layout.name}/zarr.json"] = to_json(layout.array_metadata(n_rows))
-    return documents
-
-
-def _manifest(content: StoreContent, documents: Mapping[str, bytes]) -> Manifest:
-    splits = {
-        name: SplitRecord(
-            n_rows=blocks[-1][0].stop if blocks else 0,
-            blocks=tuple(
-                BlockRecord(rows.start, rows.stop, block.key, block.shards)
-                for rows, block in blocks
-            ),
-            rejections=tuple(
-                rejection.shifted(rows.start)
-                for rows, block in blocks
-                for rejection in block.rejections
-            ),
-        )
-        for name, blocks in content.splits.items()
+def expected_shards(manifest: Manifest, layouts: Sequence[ColumnLayout]) -> dict[str, ShardRecord]:
+    """Every shard file that a store must have, by its path in the store."""
+    return {
+        f"{split_name}/{layout.shard_path(number)}": record
+        for split_name, split in manifest.splits.items()
+        for number, block in enumerate(split.blocks)
+        for layout in layouts
+        if (record := block.shards[layout.name]) is not None
     }
-    metadata = {
-        path: ShardRecord(len(data), hashlib.sha256(data).hexdigest())
-        for path, data in documents.items()
-    }
-    return Manifest(content.status_names, splits, metadata)
 
 
-def _assemble(
-    assembled: Path, content: StoreContent, documents: Mapping[str, bytes], manifest: Manifest
-) -> None:
-    directories = {assembled}
-    for split, blocks in content.splits.items():
-        for number, (_, block) in enumerate(blocks):
-            for layout in content.layouts:
-                if block.shards[layout.name] is None:
-                    continue
-                target = assembled / split / layout.shard_path(number)
-                target.parent.mkdir(parents=True, exist_ok=True)
-                directories.update(_ancestors(target.parent, assembled))
-                link_or_copy(block.directory / layout.name, target)
-    for path, data in documents.items():
-        target = assembled / path
-        target.parent.mkdir(parents=True, exist_ok=True)
-        directories.update(_ancestors(target.parent, assembled))
-        write_file(target, [data])
-    write_file(assembled / MANIFEST_NAME, [manifest.to_bytes()])
-    for directory in sorted(directories, key=lambda d: len(d.parts), reverse=True):
-        sync_directory(directory)
+def list_files(folder: Path) -> dict[str, os.stat_result]:
+    """Everything below a folder that is not a directory, by its relative path."""
+    found: dict[str, os.stat_result] = {}
+    pending = [""]
+    while pending:
+        prefix = pending.pop()
+        with os.scandir(folder / prefix) as entries:
+            for entry in entries:
+                path = f"{prefix}{entry.name}"
+                if entry.is_dir(follow_symlinks=False):
+                    pending.append(f"{path}/")
+                else:
+                    found[path] = entry.stat(follow_symlinks=_leads_somewhere(entry))
+    return found
 
 
-def _ancestors(directory: Path, top: Path) -> list[Path]:
-    chain = [directory]
-    while chain[-1] != top:
-        chain.append(chain[-1].parent)
-    return chain
+def _leads_somewhere(entry: os.DirEntry[str]) -> bool:
+    """DVC may put links to files of its own cache in the place of a store's files."""
+    return entry.is_symlink() and entry.is_file()
 
 
-def _swap_in(assembled: Path, store: Path) -> None:
+def _assemble(folder: Path, files: StoreFiles) -> None:
+    made: set[str] = set()
+    for path, content in files.items():
+        parent = path.rpartition("/")[0]
+        if parent not in made:
+            made.add(parent)
+            seam.syscalls.mkdir(folder / parent)
+        if isinstance(content, Path):
+            link_or_copy(content, folder / path)
+        else:
+            write_file(folder / path, [content])
+
+
+def _swap_in(work: WorkDirectory, store: Path) -> None:
     if not store.exists():
-        seam.syscalls.rename(assembled, store)
-    elif not seam.syscalls.exchange(assembled, store):
-        # No atomic exchange on this file system: for an instant only the new store, complete under
-        # its temporary name, is there. `prepare` run again finishes what a kill here leaves.
-        superseded = store.parent / f"{SUPERSEDED_PREFIX}{assembled.name}"
-        seam.syscalls.rename(store, superseded)
-        seam.syscalls.rename(assembled, store)
-        _retire(superseded)
-    sync_directory(store.parent)
-
-
-def _retire(directory: Path) -> None:
-    """Remove a store that was swapped out, unless a reader still holds it open."""
-    fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        return  # a later prepare or gc finds it under its temporary name
-    finally:
-        os.close(fd)
-    remove_tree(directory)
+        seam.syscalls.rename(work.path, store)
+    elif seam.syscalls.exchange(work.path, store):
+        work.let_go()
+        remove_unless_held(work.path)
+    else:
+        aside = aside_path(store)
+        if aside.exists():  # a reader still holds the one before
+            seam.syscalls.rename(aside, temporary_name(store.parent))
+        seam.syscalls.rename(store, aside)
+        seam.syscalls.rename(work.path, store)
+        remove_unless_held(aside)
+    work.let_go()
 
 
 def _refuse_foreign(store: Path) -> None:

@@ -1,20 +1,15 @@
 """Reading stores: any rows of any columns, every byte checked, nothing taken from absence.
 
-A shard that the manifest names and that is missing, cut or altered is a `StoreError`. Safe to use
-from threads, and to send to other processes (they open the files anew). The memory it keeps does
-not grow with the number of examples: open files and their indexes are bounded.
+A shard that the manifest names and that is missing, cut, altered or not the one that belongs there
+is a `StoreError`. Safe to use from threads, and to send to other processes (they open the files
+anew). The memory it keeps does not grow with the number of examples: open files, their indexes and
+decoded rows are bounded.
 """
 
 from __future__ import annotations
 
-import contextlib
-import fcntl
 import json
-import os
-import resource
-import threading
-from collections import OrderedDict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,12 +19,13 @@ import numpy.typing as npt
 from cache import chunks, shards
 from cache.layout import ColumnLayout, layout_from_metadata
 from cache.manifest import Manifest, Rejection, SplitRecord
-from cache.publish import read_manifest
-from cache.shards import ShardRecord
+from cache.row_groups import DECODED_BYTES, RowGroups
+from cache.shard_files import ShardFiles, damaged, naming, unreadable
+from cache.store_directory import StoreDirectory
 from errors import StoreError
 
-_MAX_OPEN_SHARDS = 256
 Rows = Sequence[int] | npt.NDArray[np.integer[Any]]
+_RUN_BYTES = 1 << 23
 
 
 class Store:
@@ -42,33 +38,65 @@ class Store:
         splits: `train`, `valid` and `test`, always all of them.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, decoded_bytes: int = DECODED_BYTES) -> None:
         self.path = path
-        self.manifest: Manifest = read_manifest(path)
-        self._files = _ShardFiles(path)
+        self._decoded_bytes = decoded_bytes
+        self._directory = StoreDirectory(path)
+        self.manifest: Manifest = self._directory.read_manifest()
         self.attributes: Mapping[str, Any] = self._metadata("zarr.json")["attributes"]
+        files = ShardFiles(self._directory)
+        n_rows = max(1, sum(split.n_rows for split in self.manifest.splits.values()))
         self.splits: Mapping[str, Split] = {
-            name: Split(self, name, record) for name, record in self.manifest.splits.items()
+            name: Split(
+                files,
+                record,
+                self._layouts(name, record),
+                path=path,
+                name=name,
+                decoded_bytes=decoded_bytes * record.n_rows // n_rows,
+            )
+            for name, record in self.manifest.splits.items()
         }
 
     @classmethod
-    def open(cls, path: Path | str) -> Store:
+    def open(cls, path: Path | str, *, decoded_bytes: int = DECODED_BYTES) -> Store:
         """Open a store.
+
+        Args:
+            decoded_bytes: how much memory decoded rows may take, in this process.
 
         Raises:
             StoreError: there is none, or its manifest or metadata are damaged.
         """
-        return cls(Path(path))
+        return cls(Path(path), decoded_bytes=decoded_bytes)
 
     def __reduce__(self) -> tuple[object, ...]:
-        return Store, (self.path,)
+        return _store, (self.path, self._decoded_bytes)
 
-    def _metadata(self, path: str) -> Any:
-        record = self.manifest.metadata.get(path)
-        data = self._files.read_small(path)
+    def _metadata(self, name: str) -> Any:
+        record = self.manifest.metadata.get(name)
+        with naming(self.path / name):
+            data = self._directory.read(name)
         if record is None or record.digest != shards.digest(data):
-            raise _damaged(self.path / path, "the metadata does not match the manifest")
+            raise damaged(self.path / name, "the metadata does not match the manifest")
         return json.loads(data)
+
+    def _layouts(self, split: str, record: SplitRecord) -> dict[str, ColumnLayout]:
+        layouts = {}
+        for path in self.manifest.metadata:
+            folder, _, column = path.removesuffix("/zarr.json").partition("/")
+            if folder != split or not column:
+                continue
+            metadata = self._metadata(path)
+            try:
+                layouts[column] = layout_from_metadata(column, metadata)
+                if metadata["shape"][0] != record.n_rows:
+                    raise ValueError
+            except (KeyError, IndexError, TypeError, ValueError) as error:
+                raise damaged(self.path / path, "it is not a column of ours") from error
+        if record.blocks and layouts.keys() != record.blocks[0].shards.keys():
+            raise damaged(self.path, f"split {split!r} has other columns than its manifest")
+        return layouts
 
 
 class Split:
@@ -80,24 +108,33 @@ class Split:
         rejections: every row that is not usable, and why.
     """
 
-    def __init__(self, store: Store, name: str, record: SplitRecord) -> None:
-        self._store = store
-        self._record = record
+    def __init__(
+        self,
+        files: ShardFiles,
+        record: SplitRecord,
+        columns: Mapping[str, ColumnLayout],
+        *,
+        path: Path,
+        name: str,
+        decoded_bytes: int,
+    ) -> None:
         self.name = name
+        self.columns = columns
         self.rejections: Sequence[Rejection] = record.rejections
+        self._store_path = path
+        self._files = files
+        self._record = record
+        self._decoded_bytes = decoded_bytes
         self._usable_rows: npt.NDArray[np.int64] | None = None
-        prefix = f"{name}/"
-        names = [
-            path.removeprefix(prefix).removesuffix("/zarr.json")
-            for path in store.manifest.metadata
-            if path.startswith(prefix) and path.count("/") == 2
-        ]
-        self.columns: Mapping[str, ColumnLayout] = {
-            column: self._layout(column) for column in names
+        self._apart = {
+            n for n, c in columns.items() if c.chunk_rows == 1 and _is_padded(n, columns)
         }
+        self._groups = RowGroups(
+            [c for n, c in columns.items() if n not in self._apart], max_bytes=decoded_bytes
+        )
 
     def __reduce__(self) -> tuple[object, ...]:
-        return _split_of, (self._store.path, self.name)
+        return _split_of, (self._store_path, self.name, self._decoded_bytes)
 
     def __len__(self) -> int:
         return self._record.n_rows
@@ -116,18 +153,26 @@ class Split:
 
         Args:
             rows: (n,) row numbers, in any order, repeated or not.
-            columns: their names; all but the file columns (`image`, `mask`) by default.
+            columns: their names; all but the padded ones (`image`, `mask`) by default.
 
         Returns:
-            By column, an array (n, *row_shape).
+            By column, an array (n, *row_shape), private to the caller; not always contiguous.
 
         Raises:
             StoreError: a shard is missing, cut or altered.
             IndexError: a row is out of range.
         """
         numbers = self._checked_rows(rows)
-        names = self._default_columns() if columns is None else columns
-        return {name: self._gather_column(self._column(name), numbers) for name in names}
+        if columns is None:
+            columns = [name for name in self.columns if not _is_padded(name, self.columns)]
+        together = [name for name in columns if name not in self._apart]
+        found = self._groups.gather(numbers, together, self.decoded_chunk)
+        if len(together) == len(columns):
+            return found
+        return {
+            name: found[name] if name in found else self._gather_singly(self._column(name), numbers)
+            for name in columns
+        }
 
     def column(self, name: str, start: int = 0, stop: int | None = None) -> npt.NDArray[Any]:
         """Rows `start` to `stop` (exclusive) of a whole column, (stop - start, *row_shape).
@@ -137,18 +182,14 @@ class Split:
         """
         layout = self._column(name)
         start, stop, _ = slice(start, stop).indices(len(self))
-        out = np.empty((max(0, stop - start), *layout.row_shape), dtype=layout.dtype)
-        first_chunk, last_chunk = start // layout.chunk_rows, -(-stop // layout.chunk_rows)
-        for chunk in range(first_chunk, last_chunk):
-            low = max(start, chunk * layout.chunk_rows)
-            high = min(stop, (chunk + 1) * layout.chunk_rows)
-            if low >= high:
-                continue
-            values = self._chunk(layout, chunk)
-            offset = chunk * layout.chunk_rows
-            out[low - start : high - start] = (
-                layout.fill if values is None else values[low - offset : high - offset]
-            )
+        stop = max(start, stop)
+        out = np.empty((stop - start, *layout.row_shape), dtype=layout.dtype)
+        run = max(1, min(layout.n_chunks, _RUN_BYTES // layout.chunk_bytes))
+        first, last = start // layout.chunk_rows, -(-stop // layout.chunk_rows)
+        for chunk in range(first, last):
+            if chunk == first or chunk % layout.n_chunks % run == 0:
+                end = min(last, chunk - chunk % layout.n_chunks % run + run)
+                self._read_run(layout, range(chunk, end), out, start)
         return out
 
     def blobs(self, name: str, rows: Rows) -> list[bytes]:
@@ -161,18 +202,22 @@ class Split:
 
         Raises:
             StoreError: a shard is missing, cut or altered.
+            IndexError: a row is out of range.
         """
         numbers = self._checked_rows(rows)
         layout = self._column(name)
         if f"{name}_length" not in self.columns:
-            return [row.tobytes().rstrip(b"\0") for row in self._gather_column(layout, numbers)]
-        lengths = self._gather_column(self._column(f"{name}_length"), numbers)
-        if layout.chunk_rows > 1:
-            values = self._gather_column(layout, numbers)
-            return [row[:n].tobytes() for row, n in zip(values, lengths, strict=True)]
+            values = self.gather(numbers, [name])[name]
+            return [row.tobytes().rstrip(b"\0") for row in values]
+        length_name = f"{name}_length"
+        if name not in self._apart:
+            found = self.gather(numbers, [name, length_name])
+            lengths = found[length_name].tolist()
+            return [r[:n].tobytes() for r, n in zip(found[name], lengths, strict=True)]
+        lengths = self.gather(numbers, [length_name])[length_name].tolist()
         return [
-            self._padded_file(layout, row, int(length))
-            for row, length in zip(numbers.tolist(), lengths, strict=True)
+            self._padded_file(layout, int(row), length)
+            for row, length in zip(numbers, lengths, strict=True)
         ]
 
     def where(self, name: str, row: int) -> tuple[Path, int, int] | None:
@@ -182,190 +227,139 @@ class Split:
         record = self._record.blocks[number].shards[name]
         if record is None:
             return None
-        path = f"{self.name}/{layout.shard_path(number)}"
-        with _naming(self._store.path / path, self._rows_of(number)):
-            offset, length = self._store._files.open(path, layout, record).entry(chunk)
-        return None if length == shards.EMPTY else (self._store.path / path, offset, length)
+        path = self.shard_path(layout, number)
+        with naming(path, self.rows_of_block(number)):
+            shard = self._files.open(self.name, layout, number, record)
+        offset, length = shard.entry(chunk)
+        return None if offset == shards.EMPTY else (path, offset, length)
+
+    def shard_path(self, layout: ColumnLayout, block: int) -> Path:
+        """The shard file of a column of a block."""
+        return self._store_path / self.name / layout.shard_path(block)
+
+    def rows_of_block(self, block: int) -> range:
+        """The rows of a block."""
+        record = self._record.blocks[block]
+        return range(record.start, record.stop)
+
+    def rows_of_chunk(self, layout: ColumnLayout, chunk: int) -> range:
+        """The rows of a chunk, counted over the whole split."""
+        start = chunk * layout.chunk_rows
+        return range(start, min(start + layout.chunk_rows, len(self)))
+
+    def decoded_chunk(self, layout: ColumnLayout, chunk: int) -> npt.NDArray[Any] | None:
+        """Rows of a chunk, counted over the whole split; None if it holds only fill values.
+
+        Raises:
+            StoreError: its shard is missing, cut or altered.
+        """
+        stored = self._stored_chunk(layout, chunk)
+        if stored is None:
+            return None
+        try:
+            data = chunks.decode_chunk(stored, layout.chunk_bytes)
+        except chunks.ChunkError as error:
+            raise self._unreadable(error, layout, self.rows_of_chunk(layout, chunk)) from error
+        return np.frombuffer(data, dtype=layout.dtype).reshape(-1, *layout.row_shape)
+
+    def _read_run(
+        self, layout: ColumnLayout, run: range, out: npt.NDArray[Any], first_row: int
+    ) -> None:
+        """Decode a run of chunks of one shard into `out`, whose first row is `first_row`."""
+        number, first = divmod(run.start, layout.n_chunks)
+        rows = range(
+            max(first_row, run.start * layout.chunk_rows),
+            min(first_row + len(out), run.stop * layout.chunk_rows),
+        )
+        target = out[rows.start - first_row : rows.stop - first_row]
+        record = self._record.blocks[number].shards[layout.name]
+        if record is None:
+            target[:] = layout.fill
+            return
+        try:
+            shard = self._files.open(self.name, layout, number, record)
+            data, places = shard.read_run(first, first + len(run))
+        except (OSError, chunks.ChunkError) as error:
+            raise self._unreadable(error, layout, self.rows_of_block(number)) from error
+        buffer = target.reshape(-1).view(np.uint8).data
+        skipped = (rows.start - run.start * layout.chunk_rows) * layout.row_bytes
+        size, end = layout.chunk_bytes, len(buffer)
+        position = -skipped
+        for chunk, (offset, length) in zip(run, places, strict=True):
+            low, high = max(0, position), min(end, position + size)
+            if offset == shards.EMPTY:
+                n_bytes = layout.row_bytes
+                target[low // n_bytes : high // n_bytes] = layout.fill
+            else:
+                try:
+                    decoded = chunks.decode_chunk(data[offset : offset + length], size)
+                except chunks.ChunkError as error:
+                    bad = self.rows_of_chunk(layout, chunk)
+                    raise self._unreadable(error, layout, bad) from error
+                whole = high - low == size
+                buffer[low:high] = decoded if whole else decoded[low - position : high - position]
+            position += size
 
     def _padded_file(self, layout: ColumnLayout, row: int, length: int) -> bytes:
         if length == 0:
             return b""
         stored = self._stored_chunk(layout, row)
         if stored is None:
-            raise _damaged(
-                self._store.path / self.name / layout.name,
-                f"row {row} should hold {length} bytes and holds none",
-            )
-        with self._naming_chunk(layout, row):
+            path = self.shard_path(layout, row // layout.shard_rows)
+            what = f"row {row} should hold {length} bytes and holds none"
+            raise damaged(path, what, range(row, row + 1))
+        try:
             return chunks.decode_padded_file(stored, length)
+        except chunks.ChunkError as error:
+            raise self._unreadable(error, layout, range(row, row + 1)) from error
 
-    def _gather_column(self, layout: ColumnLayout, rows: npt.NDArray[np.int64]) -> npt.NDArray[Any]:
+    def _gather_singly(self, layout: ColumnLayout, rows: npt.NDArray[np.int64]) -> npt.NDArray[Any]:
         out = np.empty((len(rows), *layout.row_shape), dtype=layout.dtype)
-        if len(rows) == 1:
-            chunk, offset = divmod(int(rows[0]), layout.chunk_rows)
-            values = self._chunk(layout, chunk)
-            out[0] = layout.fill if values is None else values[offset]
-            return out
-        chunk_of_row = rows // layout.chunk_rows
-        order = np.argsort(chunk_of_row, kind="stable")
-        sorted_chunks = chunk_of_row[order]
-        starts = np.flatnonzero(np.r_[True, sorted_chunks[1:] != sorted_chunks[:-1]])
-        for low, high in zip(starts, np.r_[starts[1:], len(rows)], strict=True):
-            places = order[low:high]
-            chunk = int(sorted_chunks[low])
-            values = self._chunk(layout, chunk)
-            if values is None:
-                out[places] = layout.fill
-            else:
-                out[places] = values[rows[places] - chunk * layout.chunk_rows]
+        for place, row in enumerate(rows.tolist()):
+            values = self.decoded_chunk(layout, row)
+            out[place] = layout.fill if values is None else values[0]
         return out
-
-    def _chunk(self, layout: ColumnLayout, chunk: int) -> npt.NDArray[Any] | None:
-        """Decoded rows of a chunk, counted over the whole split; None if only fill values."""
-        stored = self._stored_chunk(layout, chunk)
-        if stored is None:
-            return None
-        with self._naming_chunk(layout, chunk):
-            data = chunks.decode_chunk(stored, layout.chunk_bytes)
-        return np.frombuffer(data, dtype=layout.dtype).reshape(-1, *layout.row_shape)
 
     def _stored_chunk(self, layout: ColumnLayout, chunk: int) -> bytes | None:
         number, chunk = divmod(chunk, layout.n_chunks)
         record = self._record.blocks[number].shards[layout.name]
         if record is None:
             return None
-        path = f"{self.name}/{layout.shard_path(number)}"
-        with _naming(self._store.path / path, self._rows_of(number)):
-            return self._store._files.open(path, layout, record).read(chunk)
-
-    def _naming_chunk(
-        self, layout: ColumnLayout, chunk: int
-    ) -> contextlib.AbstractContextManager[None]:
-        path = self._store.path / self.name / layout.shard_path(chunk // layout.n_chunks)
-        start = chunk * layout.chunk_rows
-        return _naming(path, range(start, min(start + layout.chunk_rows, len(self))))
-
-    def _rows_of(self, block: int) -> range:
-        record = self._record.blocks[block]
-        return range(record.start, record.stop)
-
-    def _layout(self, column: str) -> ColumnLayout:
-        path = f"{self.name}/{column}/zarr.json"
-        metadata = self._store._metadata(path)
         try:
-            return layout_from_metadata(column, metadata)
-        except (KeyError, IndexError, TypeError, ValueError) as error:
-            raise _damaged(self._store.path / path, "it is not a column of ours") from error
+            return self._files.open(self.name, layout, number, record).read(chunk)
+        except (OSError, chunks.ChunkError) as error:
+            raise self._unreadable(error, layout, self.rows_of_block(number)) from error
+
+    def _unreadable(
+        self, error: OSError | chunks.ChunkError, layout: ColumnLayout, rows: range
+    ) -> StoreError:
+        return unreadable(error, self.shard_path(layout, rows.start // layout.shard_rows), rows)
 
     def _column(self, name: str) -> ColumnLayout:
         try:
             return self.columns[name]
         except KeyError:
             raise KeyError(
-                f"{self._store.path} has no column {name!r}; it has {', '.join(self.columns)}"
+                f"{self._store_path} has no column {name!r}; it has {', '.join(self.columns)}"
             ) from None
-
-    def _default_columns(self) -> list[str]:
-        return [name for name in self.columns if f"{name}_length" not in self.columns]
 
     def _checked_rows(self, rows: Rows) -> npt.NDArray[np.int64]:
         numbers = np.asarray(rows, dtype=np.int64).reshape(-1)
-        if numbers.size and not 0 <= int(numbers.min()) <= int(numbers.max()) < len(self):
-            raise IndexError(f"rows must be in 0..{len(self) - 1} of split {self.name!r}")
+        bounds = numbers if len(numbers) < 8 else (int(numbers.min()), int(numbers.max()))
+        for number in bounds:
+            if not 0 <= number < len(self):
+                raise IndexError(f"rows must be in 0..{len(self) - 1} of split {self.name!r}")
         return numbers
 
 
-class _OpenShard:
-    """An open shard file with its index in memory; closed when nobody refers to it any more."""
-
-    def __init__(self, fd: int, layout: ColumnLayout, record: ShardRecord) -> None:
-        self._fd = fd
-        length = os.fstat(fd).st_size
-        if length != record.length:
-            raise chunks.ChunkError(f"is {length} bytes long, the manifest says {record.length}")
-        size = shards.index_bytes(layout)
-        self._index = shards.parse_index(os.pread(fd, size, length - size), length)
-
-    def entry(self, chunk: int) -> tuple[int, int]:
-        offset, length = self._index[chunk].tolist()
-        return offset, length
-
-    def read(self, chunk: int) -> bytes | None:
-        offset, length = self.entry(chunk)
-        return None if offset == shards.EMPTY else os.pread(self._fd, length, offset)
-
-    def __del__(self) -> None:
-        with contextlib.suppress(OSError):
-            os.close(self._fd)
+def _store(path: Path, decoded_bytes: int) -> Store:
+    return Store(path, decoded_bytes=decoded_bytes)
 
 
-class _ShardFiles:
-    """The open shards of one store, the least recently used closed beyond a bound.
-
-    Files are opened relative to the directory that was there when the store was opened, so a store
-    that is replaced meanwhile is never read half old, half new.
-    """
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self._lock = threading.Lock()
-        self._shards: OrderedDict[str, _OpenShard] = OrderedDict()
-        soft_limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
-        self._bound = max(4, min(_MAX_OPEN_SHARDS, soft_limit // 4))
-        with _naming(path):
-            self._directory = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        with contextlib.suppress(OSError):
-            # Shared: whoever swaps this store out leaves it in place while we hold it open.
-            fcntl.flock(self._directory, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        self._pid = os.getpid()
-
-    def __del__(self) -> None:
-        with contextlib.suppress(OSError, AttributeError):
-            os.close(self._directory)
-
-    def open(self, path: str, layout: ColumnLayout, record: ShardRecord) -> _OpenShard:
-        if self._pid != os.getpid():  # forked: a thread that is not here may hold the lock
-            self._lock, self._pid = threading.Lock(), os.getpid()
-        with self._lock:
-            shard = self._shards.get(path)
-            if shard is not None:
-                self._shards.move_to_end(path)
-                return shard
-        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC, dir_fd=self._directory)
-        shard = _OpenShard(fd, layout, record)
-        with self._lock:
-            self._shards[path] = shard
-            while len(self._shards) > self._bound:
-                self._shards.popitem(last=False)
-        return shard
-
-    def read_small(self, path: str) -> bytes:
-        with _naming(self._path / path):
-            fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC, dir_fd=self._directory)
-            with os.fdopen(fd, "rb") as file:
-                return file.read()
+def _split_of(path: Path, name: str, decoded_bytes: int) -> Split:
+    return Store(path, decoded_bytes=decoded_bytes).splits[name]
 
 
-@contextlib.contextmanager
-def _naming(path: Path, rows: range | None = None) -> Iterator[None]:
-    """Say which file, and which rows depend on it, when reading it fails."""
-    try:
-        yield
-    except FileNotFoundError as error:
-        raise _damaged(path, "the file is missing", rows) from error
-    except (OSError, chunks.ChunkError) as error:
-        raise _damaged(path, f"the file {error}", rows) from error
-
-
-def _damaged(path: Path, what: str, rows: range | None = None) -> StoreError:
-    place = f"{path}, rows {rows.start} to {rows.stop - 1}" if rows else str(path)
-    return StoreError(
-        f"the store is damaged: {what}",
-        where=place,
-        cause="it was deleted, cut or altered after it was written",
-        next_command="run `cli.py verify --repair` on this store",
-    )
-
-
-def _split_of(path: Path, name: str) -> Split:
-    return Store(path).splits[name]
+def _is_padded(name: str, columns: Mapping[str, ColumnLayout]) -> bool:
+    """Whether rows of a column are bytes of different lengths, told by a column of its own."""
+    return f"{name}_length" in columns

@@ -1,4 +1,11 @@
-"""A shard file: inner chunks one after the other, then the index of where each lies."""
+"""A shard file: inner chunks one after the other, their digest, then the index of where each lies.
+
+    chunks ... | SHA-256 of the chunks | index: (offset, length) per chunk | CRC-32C of the index
+
+Zarr ignores bytes that the index does not point to, so the digest is ours alone. It makes the last
+part of the file, which is read when the shard is opened, tell one shard from any other: a shard in
+another's place is noticed before a chunk is read.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +23,8 @@ from cache import syscalls as seam
 from cache.layout import ColumnLayout
 
 EMPTY = 2**64 - 1  # offset and length of a chunk that holds only the fill value
-_ENTRY_BYTES = 16
+ENTRY_BYTES = 16
+_DIGEST_BYTES = 32
 _FLUSH_BYTES = 1 << 22
 
 Index = npt.NDArray[np.uint64]
@@ -24,14 +32,21 @@ Index = npt.NDArray[np.uint64]
 
 @dataclass(frozen=True, slots=True)
 class ShardRecord:
-    """What the manifest says of a shard file."""
+    """What the manifest says of a shard file.
+
+    Attributes:
+        length: in bytes.
+        digest: SHA-256 of the file, hexadecimal.
+        seal: the first 16 hexadecimal digits of the SHA-256 of its last `tail_bytes`.
+    """
 
     length: int
-    digest: str  # SHA-256, hexadecimal
+    digest: str
+    seal: str
 
 
 class ShardWriter:
-    """Writes one shard front to back, chunk after chunk, into a new file; syncs it at the end.
+    """Writes one shard front to back, chunk after chunk, into a new file.
 
     A shard of nothing but fill values leaves no file behind.
     """
@@ -56,17 +71,16 @@ class ShardWriter:
             self._flush()
 
     def finish(self) -> ShardRecord | None:
-        """Write the index, sync and close. None if there was nothing but fill values."""
+        """Write the end of the file and close it. None if there was nothing but fill values."""
         if self._position == 0:
             return None
-        index = chunks.with_crc(self._index.tobytes())
-        self._pending.append(index)
-        self._position += len(index)
         self._flush()
-        assert self._fd is not None
-        seam.syscalls.fsync(self._fd)
+        tail = self._digest.digest() + chunks.with_crc(self._index.tobytes())
+        self._pending.append(tail)
+        self._position += len(tail)
+        self._flush()
         self.close()
-        return ShardRecord(self._position, self._digest.hexdigest())
+        return ShardRecord(self._position, self._digest.hexdigest(), seal(tail))
 
     def close(self) -> None:
         if self._fd is not None:
@@ -74,8 +88,9 @@ class ShardWriter:
             self._fd = None
 
     def _flush(self) -> None:
+        if not self._pending:
+            return
         if self._fd is None:
-            self._path.parent.mkdir(parents=True, exist_ok=True)
             self._fd = seam.syscalls.create(self._path)
         data = b"".join(self._pending)
         seam.syscalls.write(self._fd, [data])
@@ -96,10 +111,12 @@ def write_shard(
     Returns:
         The record for the manifest, None if every value is the fill value (then no file is made).
     """
+    fill = np.asarray(layout.fill, dtype=layout.dtype)
+    rows = np.ascontiguousarray(rows, dtype=layout.dtype)
+    if (rows == fill).all():
+        return None
     writer = ShardWriter(path, layout)
     try:
-        fill = np.asarray(layout.fill, dtype=layout.dtype)
-        rows = np.ascontiguousarray(rows, dtype=layout.dtype)
         for chunk, start in enumerate(range(0, len(rows), layout.chunk_rows)):
             part = rows[start : start + layout.chunk_rows]
             if (part == fill).all():
@@ -114,32 +131,51 @@ def write_shard(
         writer.close()
 
 
-def index_bytes(layout: ColumnLayout) -> int:
-    """Length of the index with its checksum, at the end of the file."""
-    return layout.n_chunks * _ENTRY_BYTES + chunks.CRC_BYTES
+def tail_bytes(layout: ColumnLayout) -> int:
+    """Length of the end of a shard: the digest of its chunks and the index with its checksum."""
+    return _DIGEST_BYTES + layout.n_chunks * ENTRY_BYTES + chunks.CRC_BYTES
 
 
-def parse_index(stored: bytes, shard_length: int) -> Index:
-    """Check and decode a shard's index.
+def seal(tail: bytes) -> str:
+    """What tells a shard from any other, from its last `tail_bytes`."""
+    return hashlib.sha256(tail).hexdigest()[:16]
+
+
+def parse_tail(tail: bytes, *, shard_length: int) -> bytes:
+    """Check the end of a shard.
 
     Args:
-        stored: the last `index_bytes` bytes of the file.
+        tail: its last `tail_bytes`.
         shard_length: length of the whole file.
 
     Returns:
-        uint64 (n_chunks, 2): offset and length of each inner chunk, `EMPTY` twice where absent.
+        The index: offset and length of each inner chunk, uint64 little endian, `EMPTY` twice where
+        there is none.
 
     Raises:
-        ChunkError: the checksum does not match or an entry points outside the file.
+        ChunkError: the checksum does not match or an entry points outside the chunks.
     """
-    index = np.frombuffer(chunks.check_crc(stored), dtype="<u8").reshape(-1, 2)
-    present = index[index[:, 0] != EMPTY]
-    end_of_chunks = shard_length - len(stored)
-    if present.size and int((present[:, 0] + present[:, 1]).max()) > end_of_chunks:
+    index = tail[_DIGEST_BYTES:]
+    chunks.check_crc(index)
+    entries = np.frombuffer(index[: -chunks.CRC_BYTES], dtype="<u8").reshape(-1, 2)
+    present = entries[entries[:, 0] != EMPTY]
+    end = shard_length - len(tail)
+    if present.size and (present.max() > end or int(present.sum(axis=1).max()) > end):
         raise chunks.ChunkError("has an index that points outside the file")
-    return index
+    return index[: -chunks.CRC_BYTES]
+
+
+def chunks_digest(tail: bytes) -> bytes:
+    """The SHA-256 of all before the end of a shard, as the shard itself records it."""
+    return tail[:_DIGEST_BYTES]
 
 
 def digest(data: bytes) -> str:
     """SHA-256 of bytes, hexadecimal."""
     return hashlib.sha256(data).hexdigest()
+
+
+def file_digest(path: Path) -> str:
+    """SHA-256 of a file, hexadecimal."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,15 +10,29 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from cache.blocks import BlockSource, FileColumn
+from cache.blocks import BlockSource
 from cache.layout import ColumnLayout
+from cache.source_files import FileColumn, scan_files
+from cache.stat_cache import StatCache
+from errors import SourceError
 from pipeline.columns import DatasetColumns, Ragged, SplitColumns
 from pipeline.image_files import BrokenImageError, image_size
-from pipeline.schema import SCHEMA_VERSION, Kind, Status, Widths, column_specs
+from pipeline.schema import (
+    BODY_MODELS,
+    GENDERS,
+    SCHEMA_VERSION,
+    Kind,
+    Status,
+    Widths,
+    column_specs,
+)
 from stages.prepare.settings import PrepareSettings
+from stages.prepare.source import Source
 
 MIN_IMAGE_BYTES = 64 * 1024
 MAX_IMAGE_BYTES = 256 * 1024 * 1024  # a larger file is not a photograph
+STATUS_NAMES = {int(status): status.name.lower() for status in Status}
+PICTURE_CHECK = 1  # version of `check_picture`: what it says of a file is part of a block
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +42,86 @@ class PlannedBlock:
     split: str
     rows: range
     source: BlockSource
+
+
+@dataclass(frozen=True, slots=True)
+class StorePlan:
+    """All that a store will be, before its first byte is written.
+
+    Attributes:
+        attributes: of the root group.
+        layouts: of every column.
+        n_rows: of all splits together.
+        blocks: of all splits, in order; made one by one, since they hold padded rows.
+    """
+
+    attributes: Mapping[str, Any]
+    layouts: Sequence[ColumnLayout]
+    n_rows: int
+    blocks: Iterator[PlannedBlock]
+
+
+def plan_store(
+    dataset: str,
+    source: Source,
+    settings: PrepareSettings,
+    *,
+    images: Path | None,
+    stats: StatCache,
+) -> StorePlan:
+    """Plan the store of a dataset; looks at every picture's `stat`, and reads none.
+
+    Args:
+        images: the folder that `image_path` is relative to; None leaves the pictures out.
+
+    Raises:
+        SourceError: none of the pictures is there.
+    """
+    columns = source.columns
+    files = _file_column(images) if images is not None else None
+    sources = {n: split_sources(split, images=images) for n, split in columns.splits.items()}
+    identities: dict[str, list[bytes | None]] = {}
+    longest = 0
+    for name, split in columns.splits.items():
+        identities[name] = [b""] * split.n_rows
+        if files is not None:
+            usable = (split.arrays["status"] == Status.USABLE).tolist()
+            paths = [p if ok else None for p, ok in zip(sources[name], usable, strict=True)]
+            identities[name], longest_here = scan_files(files, paths, stats)
+            longest = max(longest, longest_here)
+    if files is not None and longest == 0:
+        _refuse_empty_folder(columns, files.root, sources)
+    widths = plan_widths(columns, largest_image_bytes=longest)
+    layouts = plan_layouts(columns.kind, widths, settings)
+    return StorePlan(
+        attributes=store_attributes(dataset, source, with_images=images is not None),
+        layouts=layouts,
+        n_rows=sum(split.n_rows for split in columns.splits.values()),
+        blocks=_plan_blocks(columns, layouts, settings.rows_per_block, files, sources, identities),
+    )
+
+
+def store_attributes(dataset: str, source: Source, *, with_images: bool) -> dict[str, Any]:
+    """The attributes of a store's root group."""
+    columns, skeleton = source.columns, source.columns.skeleton
+    roots = skeleton.root_candidates
+    attributes: dict[str, Any] = {
+        "schema_version": SCHEMA_VERSION,
+        "dataset": dataset,
+        "kind": columns.kind.value,
+        "point_names": [] if columns.kind is Kind.DENSE else list(skeleton.joint_names),
+        "joint_names": list(skeleton.joint_names),
+        "edges": [list(edge) for edge in skeleton.edges],
+        "mirror": list(skeleton.mirror),
+        "root_name": skeleton.joint_names[roots[0]] if roots else None,
+        "units": {"coords3d": "m", "coords2d": "px", "bbox": "px", "extrinsics": "m"},
+        "frame": "camera: x right, y down, z forward; pixel (0, 0) is the centre of the top left",
+        "status_names": {str(code): name for code, name in STATUS_NAMES.items()},
+        "provenance": {**source.provenance, "parameters": {"images": with_images}},
+    }
+    if columns.kind is Kind.PARAM:
+        attributes |= {"body_models": list(BODY_MODELS), "genders": list(GENDERS)}
+    return attributes
 
 
 def plan_widths(columns: DatasetColumns, *, largest_image_bytes: int) -> Widths:
@@ -70,61 +163,64 @@ def plan_layouts(kind: Kind, widths: Widths, settings: PrepareSettings) -> list[
     ]
 
 
-def plan_blocks(
+def _plan_blocks(
     columns: DatasetColumns,
     layouts: Sequence[ColumnLayout],
-    *,
     rows_per_block: int,
-    images: Path | None,
+    files: FileColumn | None,
+    sources: Mapping[str, Sequence[str]],
+    identities: Mapping[str, Sequence[bytes | None]],
 ) -> Iterator[PlannedBlock]:
-    """Cut every split into blocks, in the source's order; columns are padded when asked for.
-
-    Args:
-        images: the folder that `image_path` is relative to; None leaves the pictures out.
-    """
-    file_column = None
-    if images is not None:
-        file_column = FileColumn(
-            column="image",
-            length_column="image_length",
-            root=images,
-            missing_status=Status.MISSING_IMAGE,
-            check=check_picture,
-        )
+    """Cut every split into blocks, in the source's order; columns are padded when asked for."""
+    parameters = {"schema_version": SCHEMA_VERSION, "kind": columns.kind.value}
+    if files is not None:
+        parameters["picture_check"] = PICTURE_CHECK
     for name, split in columns.splits.items():
-        sources = split_sources(split, images=images)
         for start in range(0, split.n_rows, rows_per_block):
             rows = range(start, min(start + rows_per_block, split.n_rows))
             source = BlockSource(
                 layouts=layouts,
                 arrays=_block_arrays(split, rows, layouts),
-                sources=sources[rows.start : rows.stop],
+                sources=sources[name][rows.start : rows.stop],
                 details={r - start: split.details[r] for r in rows if r in split.details},
-                file_column=file_column,
-                parameters={"schema_version": SCHEMA_VERSION, "kind": columns.kind.value},
+                file_column=files,
+                identities=identities[name][rows.start : rows.stop],
+                parameters=parameters,
             )
             yield PlannedBlock(name, rows, source)
 
 
-def largest_image(columns: DatasetColumns, images: Path) -> int:
-    """Length in bytes of the largest picture that a usable example names; 0 if none is there."""
-    largest = 0
-    for split in columns.splits.values():
-        paths = split_sources(split, images=images)
-        for row in np.flatnonzero(split.arrays["status"] == Status.USABLE).tolist():
-            try:
-                size = os.stat(f"{images}/{paths[row]}").st_size  # noqa: PTH116 - hot path
-            except OSError:
-                continue
-            if largest < size <= MAX_IMAGE_BYTES:
-                largest = size
-    return largest
+def _file_column(images: Path) -> FileColumn:
+    return FileColumn(
+        column="image",
+        length_column="image_length",
+        root=images,
+        max_bytes=MAX_IMAGE_BYTES,
+        missing_status=Status.MISSING_IMAGE,
+        broken_status=Status.BROKEN_IMAGE,
+        check=check_picture,
+    )
+
+
+def _refuse_empty_folder(
+    columns: DatasetColumns, images: Path, sources: Mapping[str, Sequence[str]]
+) -> None:
+    wanted = [
+        sources[name][row]
+        for name, split in columns.splits.items()
+        for row in np.flatnonzero(split.arrays["status"] == Status.USABLE).tolist()
+    ]
+    if wanted:
+        raise SourceError(
+            f"none of the {len(wanted)} pictures is there",
+            where=f"{images}; the first one would be {images / wanted[0]}",
+            cause="--images is not the folder that the pickle's image paths are relative to",
+            next_command="give the right --images, or --no-images to convert annotations alone",
+        )
 
 
 def check_picture(data: bytes) -> tuple[int, str]:
     """Status of an encoded picture and, if it is not usable, why."""
-    if len(data) > MAX_IMAGE_BYTES:
-        return Status.BROKEN_IMAGE, f"the file is larger than {MAX_IMAGE_BYTES >> 20} MiB"
     try:
         image_size(data)
     except BrokenImageError as error:

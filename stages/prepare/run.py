@@ -6,9 +6,8 @@ Resume is the only code path: a fresh run is a resume of nothing.
 from __future__ import annotations
 
 import hashlib
-import os
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,29 +16,24 @@ from joblib import Parallel, delayed
 from tqdm import tqdm
 
 from cache.blocks import Block, BlockCache
-from cache.collect import register_store
 from cache.files import remove_abandoned
 from cache.locks import cache_lock, store_lock
-from cache.manifest import Manifest, Rejection
-from cache.publish import StoreContent, publish, read_manifest
+from cache.manifest import MANIFEST_NAME, Manifest, Rejection
+from cache.publish import StoreContent, is_current, publish, recover
+from cache.registry import register_store
 from cache.stat_cache import StatCache
 from errors import SourceError
 from pipeline.columns import DatasetColumns
-from pipeline.datasets import DATASETS
-from pipeline.schema import BODY_MODELS, GENDERS, SCHEMA_VERSION, SPLITS, Kind, Status
-from pipeline.unpickling import begin_read
+from pipeline.schema import SPLITS, Status
 from stages.prepare.planning import (
+    STATUS_NAMES,
     PlannedBlock,
-    largest_image,
-    plan_blocks,
-    plan_layouts,
-    plan_widths,
+    StorePlan,
+    plan_store,
     split_sources,
 )
 from stages.prepare.settings import DatasetFiles, PrepareSettings
-from stages.prepare.transfer import extract_columns, unpack_columns
-
-CONVERTER_VERSION = "1"
+from stages.prepare.source import read_source
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,172 +97,79 @@ def prepare(
         StoreError: the store or the cache cannot be written.
         BusyError: another process is preparing this store.
     """
+    store = store.resolve()
+    images = files.images.resolve() if with_images else None
     with (
         store_lock(store, timeout_s=settings.lock_timeout_s, on_wait=_say_waiting),
         cache_lock(settings.cache, exclusive=False),
     ):
         remove_abandoned(store.parent)
         remove_abandoned(settings.cache / "blocks")
+        recover(store)
         register_store(settings.cache, store)
-        columns, provenance = _read(dataset, files)
+        source = read_source(dataset, files)
         if is_strict:
-            _refuse_rejected(columns, files)
-        images = files.images if with_images else None
-        largest = _largest_image(columns, files) if with_images else 0
-        widths = plan_widths(columns, largest_image_bytes=largest)
-        layouts = plan_layouts(columns.kind, widths, settings)
-        attributes = _attributes(dataset, columns, provenance, with_images=with_images)
-        planned = plan_blocks(
-            columns, layouts, rows_per_block=settings.rows_per_block, images=images
-        )
-        n_rows = sum(split.n_rows for split in columns.splits.values())
-        stats = StatCache(settings.cache / "stat" / _stat_name(images))
+            _refuse_rejected(source.columns, files)
+        stats = StatCache(settings.cache / "stat" / stat_name(images))
+        plan = plan_store(dataset, source, settings, images=images, stats=stats)
         built: dict[str, list[tuple[range, Block]]] = {split: [] for split in SPLITS}
-        block_cache = BlockCache(settings.cache, must_rebuild=must_rebuild)
-        try:
-            for block, result in _built(planned, block_cache, stats, dataset, n_rows, n_jobs):
-                if is_strict and result.rejections:
-                    rejection = result.rejections[0].shifted(block.rows.start)
-                    raise _strict_error(block.split, rejection, files)
-                built[block.split].append((block.rows, result))
-        finally:
-            stats.save()
-        status_names = {int(status): status.name.lower() for status in Status}
-        was_published = publish(StoreContent(attributes, layouts, status_names, built), store)
+        with BlockCache(settings.cache, must_rebuild=must_rebuild) as cache:
+            try:
+                for block, result in build_blocks(plan, cache, stats, dataset, n_jobs=n_jobs):
+                    if is_strict and result.rejections:
+                        rejection = result.rejections[0].shifted(block.rows.start)
+                        raise _strict_error(block.split, rejection, files)
+                    built[block.split].append((block.rows, result))
+            finally:
+                stats.save()
+            cache.flush()
+        content = StoreContent(plan.attributes, plan.layouts, STATUS_NAMES, built)
+        manifest = content.manifest()
+        documents = {**content.metadata(), MANIFEST_NAME: manifest.to_bytes()}
+        register_store(settings.cache, store, documents)
+        must_publish = must_rebuild or not is_current(store, manifest, plan.layouts)
+        if must_publish:
+            publish(content.files(manifest), store)
         blocks = [block for split in built.values() for _, block in split]
         n_reused = sum(block.was_cached for block in blocks)
         return PrepareReport(
             dataset,
             store,
-            read_manifest(store),
+            manifest,
             n_built=len(blocks) - n_reused,
             n_reused=n_reused,
-            was_published=was_published,
+            was_published=must_publish,
         )
 
 
-def _read(dataset: str, files: DatasetFiles) -> tuple[DatasetColumns, dict[str, Any]]:
-    """Read and convert in a guarded child while this process takes the file's digest."""
-    path = files.annotations
-    if not path.is_file():
-        raise SourceError(
-            "the annotations are not there",
-            where=str(path),
-            cause="the path is wrong, or the sample data was not made yet",
-            next_command="run `cli.py sample`, or name the file in params.yaml or by --annotations",
-        )
-    pending = begin_read(path, extract_columns)
-    before = path.stat()
-    with path.open("rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
-    columns = unpack_columns(pending.result())
-    after = path.stat()
-    if _version(before) != _version(after):
-        raise SourceError(
-            "the annotations changed while they were being read",
-            where=str(path),
-            cause="another program is writing this file",
-            next_command="wait until it is done, then run the same command again",
-        )
-    _check_declaration(dataset, columns, path)
-    return columns, {
-        "source": path.name,
-        "source_bytes": after.st_size,
-        "source_sha256": digest,
-        "era": columns.era,
-        "converter_version": CONVERTER_VERSION,
-    }
-
-
-def _version(stat: os.stat_result) -> tuple[int, ...]:
-    return stat.st_size, stat.st_ino, stat.st_mtime_ns, stat.st_ctime_ns
-
-
-def _largest_image(columns: DatasetColumns, files: DatasetFiles) -> int:
-    """Length of the largest picture; a folder that has none of them is the wrong folder."""
-    largest = largest_image(columns, files.images)
-    n_wanted = sum(int((s.arrays["status"] == 0).sum()) for s in columns.splits.values())
-    if largest == 0 and n_wanted:
-        paths = next(
-            split_sources(split, images=files.images)
-            for split in columns.splits.values()
-            if (split.arrays["status"] == 0).any()
-        )
-        raise SourceError(
-            f"none of the {n_wanted} pictures is there",
-            where=f"{files.images}; the first one would be {files.images / paths[0]}",
-            cause="--images is not the folder that the pickle's image paths are relative to",
-            next_command="give the right --images, or --no-images to convert annotations alone",
-        )
-    return largest
-
-
-def _check_declaration(dataset: str, columns: DatasetColumns, path: Path) -> None:
-    declaration = DATASETS.get(dataset)
-    if declaration is None:
-        return
-    dimensions = 3 if columns.kind in (Kind.KP3D, Kind.PARAM) else 2
-    if dimensions != declaration.dimensions:
-        raise SourceError(
-            f"this is not {dataset}: it holds {dimensions}D annotations, "
-            f"{dataset} has {declaration.dimensions}D ones",
-            where=str(path),
-            cause="the file of another dataset was given",
-            next_command=f"look for {declaration.file_name}, or choose another name than {dataset}",
-        )
-    if columns.skeleton.joint_names != declaration.skeleton.joint_names:
-        tqdm.write(
-            f"note: {path.name} has other joints ({len(columns.skeleton.joint_names)}) than "
-            f"{dataset} is known for ({len(declaration.skeleton.joint_names)}); its own are used",
-            file=sys.stderr,
-        )
-
-
-def _built(
-    planned: Iterator[PlannedBlock],
-    block_cache: BlockCache,
-    stats: StatCache,
-    dataset: str,
-    n_rows: int,
-    n_jobs: int,
+def build_blocks(
+    plan: StorePlan, cache: BlockCache, stats: StatCache, dataset: str, *, n_jobs: int
 ) -> Iterator[tuple[PlannedBlock, Block]]:
-    """Build blocks `n_jobs` at a time, in threads: the work is reading, hashing and compressing."""
+    """Build blocks `n_jobs` at a time, in threads: the work is reading, hashing and compressing.
+
+    They come in the plan's order. When the caller gives up, `cache` stops those under way.
+    """
 
     def build(block: PlannedBlock) -> tuple[PlannedBlock, Block]:
-        return block, block_cache.build(block.source, stats)
+        return block, cache.build(block.source, stats)
 
     n_rejected = 0
-    with tqdm(total=n_rows, desc=dataset, unit="examples", delay=0.5) as bar:
+    with tqdm(total=plan.n_rows, desc=dataset, unit="examples", delay=0.5) as bar:
         parallel = Parallel(n_jobs=n_jobs, prefer="threads", return_as="generator")
-        for block, result in parallel(delayed(build)(block) for block in planned):
-            n_rejected += len(result.rejections)
-            bar.set_postfix(rejected=n_rejected, refresh=False)
-            bar.update(len(block.rows))
-            yield block, result
+        try:
+            for block, result in parallel(delayed(build)(block) for block in plan.blocks):
+                n_rejected += len(result.rejections)
+                bar.set_postfix(rejected=n_rejected, refresh=False)
+                bar.update(len(block.rows))
+                yield block, result
+        except BaseException:
+            cache.cancel()
+            raise
 
 
-def _attributes(
-    dataset: str, columns: DatasetColumns, provenance: Mapping[str, Any], *, with_images: bool
-) -> dict[str, Any]:
-    skeleton = columns.skeleton
-    roots = skeleton.root_candidates
-    attributes: dict[str, Any] = {
-        "schema_version": SCHEMA_VERSION,
-        "dataset": dataset,
-        "kind": columns.kind.value,
-        "point_names": [] if columns.kind is Kind.DENSE else list(skeleton.joint_names),
-        "joint_names": list(skeleton.joint_names),
-        "edges": [list(edge) for edge in skeleton.edges],
-        "mirror": list(skeleton.mirror),
-        "root_name": skeleton.joint_names[roots[0]] if roots else None,
-        "units": {"coords3d": "m", "coords2d": "px", "bbox": "px", "extrinsics": "m"},
-        "frame": "camera: x right, y down, z forward; pixel (0, 0) is the centre of the top left",
-        "status_names": {str(int(status)): status.name.lower() for status in Status},
-        "provenance": {**provenance, "parameters": {"images": with_images}},
-    }
-    if columns.kind is Kind.PARAM:
-        attributes |= {"body_models": list(BODY_MODELS), "genders": list(GENDERS)}
-    return attributes
+def stat_name(images: Path | None) -> str:
+    """Name of the stat cache of a folder of pictures."""
+    return hashlib.sha256(str(images).encode("utf-8", "surrogateescape")).hexdigest()[:32]
 
 
 def _refuse_rejected(columns: DatasetColumns, files: DatasetFiles) -> None:
@@ -292,10 +193,6 @@ def _strict_error(split: str, rejection: Rejection, files: DatasetFiles) -> Sour
 
 def _say_waiting(owner: str) -> None:
     tqdm.write(f"waiting for another prepare of this store ({owner}) ...", file=sys.stderr)
-
-
-def _stat_name(images: Path | None) -> str:
-    return hashlib.sha256(str(images and images.resolve()).encode()).hexdigest()[:32]
 
 
 def rejected_lines(manifest: Manifest, *, at_most: int = 10) -> Sequence[str]:

@@ -10,9 +10,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from cache.blocks import Block, BlockCache, BlockSource, FileColumn
+from cache.blocks import Block, BlockCache, BlockSource
 from cache.layout import ColumnLayout
-from cache.publish import StoreContent, publish
+from cache.publish import StoreContent, is_current, publish
+from cache.source_files import FileColumn, scan_files
 from cache.stat_cache import StatCache
 
 N_ROWS = 150
@@ -70,36 +71,52 @@ def make_source(folder: Path, *, seed: int = 0) -> SmallSource:
 def build_blocks(
     source: SmallSource, cache: Path, *, parameters: Mapping[str, Any] | None = None
 ) -> list[tuple[range, Block]]:
-    block_cache = BlockCache(cache)
     stats = StatCache(cache / "stat" / "small")
     files = FileColumn(
-        "image", "image_length", source.images, MISSING, lambda d: (0, "") if d else (BROKEN, "nil")
+        column="image",
+        length_column="image_length",
+        root=source.images,
+        max_bytes=IMAGE_BYTES,
+        missing_status=MISSING,
+        broken_status=BROKEN,
+        check=lambda data: (0, "") if data else (BROKEN, "nil"),
     )
+    usable = source.arrays["status"] == 0
+    paths = [name if ok else None for name, ok in zip(source.names, usable, strict=True)]
+    identities, _ = scan_files(files, paths, stats)
     blocks = []
-    for start in range(0, N_ROWS, ROWS_PER_BLOCK):
-        rows = range(start, min(N_ROWS, start + ROWS_PER_BLOCK))
-        part = slice(rows.start, rows.stop)
-        block_source = BlockSource(
-            layouts=LAYOUTS,
-            arrays={name: array[part] for name, array in source.arrays.items()},
-            sources=source.names[part],
-            details={ROW_REJECTED - start: "nothing"} if ROW_REJECTED in rows else {},
-            file_column=files,
-            parameters=parameters or {},
-        )
-        blocks.append((rows, block_cache.build(block_source, stats)))
+    with BlockCache(cache) as block_cache:
+        for start in range(0, N_ROWS, ROWS_PER_BLOCK):
+            rows = range(start, min(N_ROWS, start + ROWS_PER_BLOCK))
+            part = slice(rows.start, rows.stop)
+            block_source = BlockSource(
+                layouts=LAYOUTS,
+                arrays={name: array[part] for name, array in source.arrays.items()},
+                sources=source.names[part],
+                details={ROW_REJECTED - start: "nothing"} if ROW_REJECTED in rows else {},
+                file_column=files,
+                identities=identities[part],
+                parameters=parameters or {},
+            )
+            blocks.append((rows, block_cache.build(block_source, stats)))
+        block_cache.flush()
     stats.save()
     return blocks
 
 
 def publish_small(source: SmallSource, cache: Path, store: Path) -> bool:
+    """Build what is missing and publish; whether there was anything to publish."""
     content = StoreContent(
         attributes={"dataset": "small"},
         layouts=LAYOUTS,
         status_names=STATUS_NAMES,
         splits={"train": build_blocks(source, cache), "valid": [], "test": []},
     )
-    return publish(content, store)
+    manifest = content.manifest()
+    if is_current(store, manifest, LAYOUTS):
+        return False
+    publish(content.files(manifest), store)
+    return True
 
 
 def tree_digest(folder: Path) -> dict[str, bytes]:

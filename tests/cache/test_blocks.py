@@ -8,9 +8,10 @@ from pathlib import Path
 import pytest
 
 from cache.blocks import BlockCache
-from cache.collect import collect_garbage, list_blocks, register_store
+from cache.collect import collect_garbage, list_blocks
 from cache.locks import cache_lock, store_lock
 from cache.reader import Store
+from cache.registry import register_store
 from errors import BusyError, StoreError
 from tests.cache.small_store import (
     SmallSource,

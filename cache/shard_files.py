@@ -1,0 +1,138 @@
+"""The open shard files of one store: each checked against the manifest when it is opened."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import resource
+import struct
+from collections import OrderedDict
+from collections.abc import Iterator
+from pathlib import Path
+
+from cache import chunks, shards
+from cache.layout import ColumnLayout
+from cache.shards import ShardRecord
+from cache.store_directory import StoreDirectory
+from errors import StoreError
+
+_MAX_OPEN_SHARDS = 256
+_ENTRY = struct.Struct("<QQ")
+
+
+class OpenShard:
+    """An open shard file with its index in memory; closed when nobody refers to it any more.
+
+    Raises:
+        ChunkError: it is not the shard that the manifest names.
+    """
+
+    __slots__ = ("_fd", "_index")
+
+    def __init__(self, fd: int, layout: ColumnLayout, record: ShardRecord) -> None:
+        self._fd = fd
+        length = os.fstat(fd).st_size
+        if length != record.length:
+            raise chunks.ChunkError(f"is {length} bytes long, the manifest says {record.length}")
+        size = shards.tail_bytes(layout)
+        tail = os.pread(fd, size, length - size)
+        self._index = shards.parse_tail(tail, shard_length=length)
+        if shards.seal(tail) != record.seal:
+            raise chunks.ChunkError("is whole, but not the one that the manifest names")
+
+    def entry(self, chunk: int) -> tuple[int, int]:
+        """Offset and length of an inner chunk; `EMPTY` twice if it holds only fill values."""
+        offset, length = _ENTRY.unpack_from(self._index, chunk * shards.ENTRY_BYTES)
+        return offset, length
+
+    def read(self, chunk: int) -> bytes | None:
+        """The stored bytes of an inner chunk, None if it holds only fill values."""
+        offset, length = _ENTRY.unpack_from(self._index, chunk * shards.ENTRY_BYTES)
+        return None if offset == shards.EMPTY else os.pread(self._fd, length, offset)
+
+    def read_run(self, first: int, stop: int) -> tuple[bytes, list[tuple[int, int]]]:
+        """Several chunks at once.
+
+        Returns:
+            A run of bytes of the file, and where in it each of the chunks lies; `EMPTY` as offset
+            of those that hold only fill values.
+        """
+        entries = [self.entry(chunk) for chunk in range(first, stop)]
+        present = [entry for entry in entries if entry[0] != shards.EMPTY]
+        start = min((offset for offset, _ in present), default=0)
+        end = max((offset + length for offset, length in present), default=0)
+        data = os.pread(self._fd, end - start, start)
+        return data, [
+            (offset - start if offset != shards.EMPTY else shards.EMPTY, length)
+            for offset, length in entries
+        ]
+
+    def __del__(self) -> None:
+        with contextlib.suppress(OSError):
+            os.close(self._fd)
+
+
+class ShardFiles:
+    """The open shards of one store, the least recently used closed beyond a bound."""
+
+    def __init__(self, directory: StoreDirectory) -> None:
+        self._directory = directory
+        # Each of its methods is atomic; a lock might be held for ever after a fork.
+        self._shards: OrderedDict[tuple[str, str, int], OpenShard] = OrderedDict()
+        soft_limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+        self._bound = max(4, min(_MAX_OPEN_SHARDS, soft_limit // 4))
+
+    def open(self, split: str, layout: ColumnLayout, number: int, record: ShardRecord) -> OpenShard:
+        """Shard `number` of a column, opened and checked once.
+
+        Raises:
+            OSError, ChunkError: it is missing or not the one that the manifest names.
+        """
+        key = (split, layout.name, number)
+        shard = self._shards.get(key)
+        if shard is None:
+            fd = self._directory.open(f"{split}/{layout.shard_path(number)}")
+            shard = self._shards[key] = OpenShard(fd, layout, record)
+            if len(self._shards) > self._bound:
+                self._shards.popitem(last=False)
+        else:
+            with contextlib.suppress(KeyError):  # closed by another thread this moment
+                self._shards.move_to_end(key)
+        return shard
+
+
+@contextlib.contextmanager
+def naming(path: Path, rows: range | None = None) -> Iterator[None]:
+    """Say which file, and which rows depend on it, when reading it fails."""
+    try:
+        yield
+    except (OSError, chunks.ChunkError) as error:
+        raise unreadable(error, path, rows) from error
+
+
+def unreadable(error: OSError | chunks.ChunkError, path: Path, rows: range | None) -> StoreError:
+    """What to tell the user of a file that cannot be read."""
+    if isinstance(error, chunks.ChunkError):
+        return damaged(path, f"the file {error}", rows)
+    if isinstance(error, FileNotFoundError | NotADirectoryError | IsADirectoryError):
+        return damaged(path, "the file is missing", rows)
+    return StoreError(
+        f"cannot read the store: {error.strerror or error}",
+        where=_place(path, rows),
+        cause="this says nothing of the file: the machine, or a permission, is in the way",
+        next_command="mend the cause, then run the same command again",
+    )
+
+
+def damaged(path: Path, what: str, rows: range | None = None) -> StoreError:
+    """A file of the store is not what was written."""
+    return StoreError(
+        f"the store is damaged: {what}",
+        where=_place(path, rows),
+        cause="it was deleted, cut or altered after it was written",
+        next_command="run `cli.py verify --repair` on this store",
+    )
+
+
+def _place(path: Path, rows: range | None) -> str:
+    return f"{path}, rows {rows.start} to {rows.stop - 1}" if rows else str(path)
