@@ -82,8 +82,6 @@ class Eigenfunctions(keras.layers.Layer):
         self.fourier.build(input_shape)
         self.hidden.build((None, self.fourier.size))
         self.out.build((None, self.hidden.units))
-        # Weights made after the switch was set do not know of it.
-        self.trainable = self.trainable
 
     def call(self, x: tf.Tensor) -> tf.Tensor:
         return self.out(self.hidden(self.fourier(x)))
@@ -136,7 +134,6 @@ class PointField(keras.layers.Layer):
             self.encoding: keras.layers.Layer = Eigenfunctions(
                 settings, name="eigenfunctions", dtype=policy
             )
-            self.encoding.trainable = settings.finetune_gps
             width += 3 * settings.lbo_concat_coord
         elif settings.field_type == "fourier":
             self.encoding = FourierFeatures(
@@ -166,6 +163,9 @@ class PointField(keras.layers.Layer):
 
     def build(self, input_shape: tuple[int | None, ...]) -> None:
         self.encoding.build((None, 3))
+        if self.settings.field_type == "gps":
+            # Only now: weights made later would not know of it.
+            self.encoding.trainable = self.settings.finetune_gps
         width = self._encoding_size
         for layer in self.hidden:
             layer.build((None, width))
