@@ -33,7 +33,7 @@ from stages.prepare.planning import (
     split_sources,
 )
 from stages.prepare.settings import DatasetFiles, PrepareSettings
-from stages.prepare.source import read_source
+from stages.prepare.source import Source, read_source
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,36 +110,63 @@ def prepare(
         source = read_source(dataset, files)
         if is_strict:
             _refuse_rejected(source.columns, files)
-        stats = StatCache(settings.cache / "stat" / stat_name(images))
-        plan = plan_store(dataset, source, settings, images=images, stats=stats)
-        built: dict[str, list[tuple[range, Block]]] = {split: [] for split in SPLITS}
-        with BlockCache(settings.cache, must_rebuild=must_rebuild) as cache:
-            try:
-                for block, result in build_blocks(plan, cache, stats, dataset, n_jobs=n_jobs):
-                    if is_strict and result.rejections:
-                        rejection = result.rejections[0].shifted(block.rows.start)
-                        raise _strict_error(block.split, rejection, files)
-                    built[block.split].append((block.rows, result))
-            finally:
-                stats.save()
-            cache.flush()
-        content = StoreContent(plan.attributes, plan.layouts, STATUS_NAMES, built)
-        manifest = content.manifest()
-        documents = {**content.metadata(), MANIFEST_NAME: manifest.to_bytes()}
-        register_store(settings.cache, store, documents)
-        must_publish = must_rebuild or not is_current(store, manifest, plan.layouts)
-        if must_publish:
-            publish(content.files(manifest), store)
-        blocks = [block for split in built.values() for _, block in split]
-        n_reused = sum(block.was_cached for block in blocks)
-        return PrepareReport(
+        return write_store(
             dataset,
-            store,
-            manifest,
-            n_built=len(blocks) - n_reused,
-            n_reused=n_reused,
-            was_published=must_publish,
+            source,
+            store=store,
+            settings=settings,
+            images=images,
+            n_jobs=n_jobs,
+            is_strict=is_strict,
+            must_rebuild=must_rebuild,
         )
+
+
+def write_store(
+    dataset: str,
+    source: Source,
+    *,
+    store: Path,
+    settings: PrepareSettings,
+    images: Path | None,
+    n_jobs: int = 1,
+    is_strict: bool = False,
+    must_rebuild: bool = False,
+) -> PrepareReport:
+    """The part of `prepare` after reading: plan, build what is missing, publish.
+
+    The caller holds the locks.
+    """
+    stats = StatCache(settings.cache / "stat" / stat_name(images))
+    plan = plan_store(dataset, source, settings, images=images, stats=stats)
+    built: dict[str, list[tuple[range, Block]]] = {split: [] for split in SPLITS}
+    with BlockCache(settings.cache, must_rebuild=must_rebuild) as cache:
+        try:
+            for block, result in build_blocks(plan, cache, stats, dataset, n_jobs=n_jobs):
+                if is_strict and result.rejections:
+                    rejection = result.rejections[0].shifted(block.rows.start)
+                    raise _strict_error(block.split, rejection, source.provenance["source"])
+                built[block.split].append((block.rows, result))
+        finally:
+            stats.save()
+        cache.flush()
+    content = StoreContent(plan.attributes, plan.layouts, STATUS_NAMES, built)
+    manifest = content.manifest()
+    documents = {**content.metadata(), MANIFEST_NAME: manifest.to_bytes()}
+    register_store(settings.cache, store, documents)
+    must_publish = must_rebuild or not is_current(store, manifest, plan.layouts)
+    if must_publish:
+        publish(content.files(manifest), store)
+    blocks = [block for split in built.values() for _, block in split]
+    n_reused = sum(block.was_cached for block in blocks)
+    return PrepareReport(
+        dataset,
+        store,
+        manifest,
+        n_built=len(blocks) - n_reused,
+        n_reused=n_reused,
+        was_published=must_publish,
+    )
 
 
 def build_blocks(
@@ -177,14 +204,15 @@ def _refuse_rejected(columns: DatasetColumns, files: DatasetFiles) -> None:
         for row, detail in sorted(split.details.items()):
             source = split_sources(split, images=files.images)[row]
             status = int(split.arrays["status"][row])
-            raise _strict_error(name, Rejection(row, status, source, detail), files)
+            rejection = Rejection(row, status, source, detail)
+            raise _strict_error(name, rejection, files.annotations.name)
 
 
-def _strict_error(split: str, rejection: Rejection, files: DatasetFiles) -> SourceError:
+def _strict_error(split: str, rejection: Rejection, annotations: str) -> SourceError:
     reason = Status(rejection.status).name.lower().replace("_", " ")
     return SourceError(
         f"an example is rejected ({reason}): {rejection.detail}",
-        where=f"{files.annotations}, split {split}, row {rejection.row}, "
+        where=f"{annotations}, split {split}, row {rejection.row}, "
         f"picture {rejection.source or '(none)'}",
         cause="--strict turns the first rejected example into a failure",
         next_command="mend the source, or leave out --strict to keep the row with its reason",

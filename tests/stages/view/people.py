@@ -10,15 +10,12 @@ import numpy as np
 import numpy.typing as npt
 from pycocotools import mask as coco_masks
 
-from cache.blocks import BlockCache
-from cache.publish import StoreContent, publish
-from cache.stat_cache import StatCache
 from pipeline.columns import DatasetColumns, Ragged, SplitColumns
-from pipeline.schema import SPLITS, Kind, Status
+from pipeline.schema import Kind, Status
 from pipeline.skeletons import skeleton_from_names
-from stages.prepare.planning import plan_blocks, plan_layouts, plan_widths
-from stages.prepare.run import _attributes
+from stages.prepare.run import write_store
 from stages.prepare.settings import PrepareSettings
+from stages.prepare.source import Source
 from stages.view.examples import ViewedExample
 
 WIDTH, HEIGHT, GREY = 320, 240, 90
@@ -86,17 +83,14 @@ def make_store(folder: Path, *, kind: Kind = Kind.KP3D, with_images: bool = True
     }
     columns = DatasetColumns(kind, "test", SKELETON, splits)
     settings = PrepareSettings(folder, folder / "cache", rows_per_block=4, rows_per_chunk=2)
-    layouts = plan_layouts(kind, plan_widths(columns, largest_image_bytes=1), settings)
-    stats = StatCache(settings.cache / "stat" / "people")
-    built: dict[str, list[Any]] = {split: [] for split in SPLITS}
-    found = images if with_images else None
-    for block in plan_blocks(columns, layouts, rows_per_block=4, images=found):
-        result = BlockCache(settings.cache).build(block.source, stats)
-        built[block.split].append((block.rows, result))
     provenance = {"source": "people.pkl", "source_sha256": "00" * 32, "era": "test"}
-    attributes = _attributes("people", columns, provenance, with_images=with_images)
-    names = {int(status): status.name.lower() for status in Status}
-    publish(StoreContent(attributes, layouts, names, built), folder / "people.zarr")
+    write_store(
+        "people",
+        Source(columns, provenance),
+        store=folder / "people.zarr",
+        settings=settings,
+        images=images if with_images else None,
+    )
     return folder / "people.zarr"
 
 
