@@ -29,25 +29,21 @@ class Reconstruction:
         output_border: strides; points nearer the edge come out 3D-based; None: `points_border`.
         decide_on_3d: that test looks at the projected 3D-based estimate, not at the mixed one.
         weak_perspective: find the translation from sizes instead of least squares.
-        mix_3d_inside_fov: share of the 3D-based estimate in view; None: none at all.
+        is_mixed: in view, the 3D-based estimate has a share in the output.
     """
 
     points_border: float = 0.75
     output_border: float | None = None
     decide_on_3d: bool = True
     weak_perspective: bool = False
-    mix_3d_inside_fov: float | None = None
+    is_mixed: bool = True
 
 
-# In training the mixing weight is drawn per example, U(0, 1); validation uses the one here.
-TRAINING = Reconstruction(
-    points_border=1.0, output_border=0.55, decide_on_3d=False, mix_3d_inside_fov=0.5
-)
+# In training, the share is drawn per example, U(0, 1); else it is the settings' one.
+TRAINING = Reconstruction(points_border=1.0, output_border=0.55, decide_on_3d=False)
 TRAINING_START = replace(TRAINING, weak_perspective=True)
-INFERENCE_RAGGED = Reconstruction(points_border=0.6, mix_3d_inside_fov=0.5)
-INFERENCE_SHARED_POINTS = Reconstruction(
-    points_border=1.0, output_border=0.6, mix_3d_inside_fov=0.5
-)
+INFERENCE_RAGGED = Reconstruction(points_border=0.6)
+INFERENCE_SHARED_POINTS = Reconstruction(points_border=1.0, output_border=0.6)
 
 
 def reconstruct_absolute(
@@ -72,7 +68,7 @@ def reconstruct_absolute(
         coords3d: (N, P, 3), metres, up to translation.
         intrinsics: (N, 3, 3).
         mask: bool (N, P), points that may take part; None: all.
-        mix: scalar or (N, 1, 1), overrides that of `how`.
+        mix: scalar or (N, 1, 1), the 3D-based estimate's share; default `head.mix_3d_inside_fov`.
         weak_perspective: overrides that of `how`; may be a scalar bool tensor.
         stride: of the field of view; default the training stride.
 
@@ -82,7 +78,7 @@ def reconstruct_absolute(
     coords2d, coords3d, intrinsics = (
         tf.cast(tensor, tf.float32) for tensor in (coords2d, coords3d, intrinsics)
     )
-    mix = how.mix_3d_inside_fov if mix is None else mix
+    mix = head.mix_3d_inside_fov if mix is None else mix
     weak = how.weak_perspective if weak_perspective is None else weak_perspective
     output_border = how.points_border if how.output_border is None else how.output_border
 
@@ -94,7 +90,7 @@ def reconstruct_absolute(
 
     based_on_3d = coords3d + reference[:, tf.newaxis]
     based_on_2d = back_project(normalized, coords3d[..., 2], reference_depth=reference[:, 2])
-    if mix is not None:
+    if how.is_mixed:
         mix = tf.cast(mix, tf.float32)
         based_on_2d = mix * based_on_3d + (1 - mix) * based_on_2d
 

@@ -126,15 +126,13 @@ class HeadSettings:
     uncert_bias2: float = 0.001
     weak_perspective: bool = False  # at inference
     weak_perspective_steps: int = 500  # in training, counted in optimiser steps
-    mix_3d_inside_fov: float = 0.5
+    mix_3d_inside_fov: float = 0.5  # drawn per example in training
     fullpersp_l2_regul: float = 1e-4
     min_projection_depth_m: float = 0.001  # 0.1 in the second version
     in_front_depth_m: float = 0.001
     max_uncert: float = 0.3  # less certain points do not take part in the reconstruction
     max_uncert_start: float = 0.1  # fraction of the training from which that holds
     truth_border: float = 0.5  # strides; truth nearer the edge does not take part
-    points_border: float = 1.0  # strides; predictions nearer the edge do not take part
-    output_border: float = 0.55  # strides; nearer the edge the output is 3D-based
 
     def __post_init__(self) -> None:
         _require_positive(
@@ -344,6 +342,7 @@ class FieldSettings:
             self.field_fourier_dim > 0 and self.field_fourier_dim % 2 == 0,
             "field_fourier_dim must be even: it counts sines and cosines",
         )
+        _require(not self.lbo_zero_first, "lbo_zero_first is not supported: no run used it")
         _require_not_negative(self, "field_hidden_layers", "lbo_eigval_regul")
         _require_not_negative(self, "max_canonical_offset")
 

@@ -268,7 +268,7 @@ def _reconstruction_of(
 ) -> tuple[reconstruction.Reconstruction, Any, bool]:
     """Which caller a key such as `trainer_weak_step0/mix0.5/masked` speaks of."""
     if name == "default_args_nomix":
-        return reconstruction.Reconstruction(), None, False
+        return reconstruction.Reconstruction(is_mixed=False), None, False
     if name.startswith("infer_predict_multi"):
         border = float(
             name.partition("_border")[2] or reconstruction.INFERENCE_RAGGED.points_border
