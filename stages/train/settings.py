@@ -342,7 +342,7 @@ class FieldSettings:
             self.field_fourier_dim > 0 and self.field_fourier_dim % 2 == 0,
             "field_fourier_dim must be even: it counts sines and cosines",
         )
-        _require(not self.lbo_zero_first, "lbo_zero_first is not supported: no run used it")
+        _require(not self.lbo_zero_first, "lbo_zero_first is not supported")
         _require_not_negative(self, "field_hidden_layers", "lbo_eigval_regul")
         _require_not_negative(self, "max_canonical_offset")
 

@@ -175,6 +175,18 @@ def test_beta_one_gives_each_point_the_pull_it_would_have_without_uncertainty() 
     np.testing.assert_allclose(pulls[0], pulls[1], rtol=1e-5)
 
 
+@pytest.mark.parametrize("beta", [0.5, 1.0])
+def test_the_weight_of_a_point_does_not_pull_at_its_uncertainty(beta: float) -> None:
+    x, uncert = tf.constant([[0.3, -0.2, 0.1]]), tf.constant([0.25])
+    pulls = []
+    for beta_nll in (0.0, beta):
+        with tf.GradientTape() as tape:
+            tape.watch(uncert)
+            value = robust_norm(x, uncert, settings=LossSettings(beta_nll=beta_nll))
+        pulls.append(tape.gradient(value, uncert).numpy())
+    np.testing.assert_allclose(pulls[1], pulls[0] * 0.25**beta, rtol=1e-5)
+
+
 def test_the_relative_loss_does_not_see_a_common_translation() -> None:
     scene = random_scene(5)
     moved = replace(scene, prediction=scene.prediction + np.array([0.5, -0.2, 1.0]))
