@@ -43,7 +43,7 @@ def is_inside(points: Points, *, width: int, height: int) -> npt.NDArray[np.bool
 
 
 def draw_mask(
-    picture: Picture, mask: npt.NDArray[np.bool_], *, colour: Colour, opacity: float = 0.25
+    picture: Picture, mask: npt.NDArray[np.bool_], *, colour: Colour, opacity: float = 0.15
 ) -> Picture:
     """Tint where a mask (H, W) is true, and draw its outline."""
     out = picture.copy()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import cv2
@@ -17,23 +17,9 @@ from pipeline.schema import Kind
 from pipeline.skeletons import Skeleton
 from stages.view.drawing import Picture, is_inside
 from stages.view.projection import Projection, project
+from stages.view.surface import BodyMesh, Surface, surface_colours
 
 _BLANK: Picture = np.full((480, 480, 3), 60, dtype=np.uint8)
-
-
-@dataclass(frozen=True, slots=True)
-class Surface:
-    """Points on the body surface.
-
-    Attributes:
-        pixels: float32 (M, 2).
-        vertices: int32 (M, 3), the mesh triangle of each point.
-        weights: float32 (M, 3), barycentric.
-    """
-
-    pixels: npt.NDArray[np.float32]
-    vertices: npt.NDArray[np.int32]
-    weights: npt.NDArray[np.float32]
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +34,7 @@ class ViewedExample:
         detail: that reason in a sentence.
         picture: uint8 (H, W, 3), a blank one if `picture_fault` says why.
         picture_fault: empty if the picture is the stored one.
-        box: float32 (4,), x, y, width, height.
+        box: float32 (4,), x, y, width, height; None where there is none.
         mask: bool (h, w), None where there is none. Not of the picture's size if the data is wrong.
         joints2d: (J, 2) pixels, projected where the store holds 3D.
         joints3d: float32 (J, 3), camera space, metres; None for 2D datasets.
@@ -56,6 +42,7 @@ class ViewedExample:
         is_ahead: bool (J,), which joints lie before the camera (all, in 2D datasets).
         root_index: place of the root joint, -1 if there is none.
         surface: the valid surface points of a dense dataset.
+        remarks: what else the caption should say.
     """
 
     split: str
@@ -65,7 +52,7 @@ class ViewedExample:
     detail: str
     picture: Picture
     picture_fault: str
-    box: npt.NDArray[np.float32]
+    box: npt.NDArray[np.float32] | None
     mask: npt.NDArray[np.bool_] | None
     joints2d: npt.NDArray[np.float64]
     joints3d: npt.NDArray[np.float32] | None
@@ -73,6 +60,11 @@ class ViewedExample:
     is_ahead: npt.NDArray[np.bool_]
     root_index: int
     surface: Surface | None
+    remarks: tuple[str, ...] = ()
+
+    def rejected(self, status: str, detail: str) -> ViewedExample:
+        """The same example, not usable for a reason."""
+        return replace(self, status=status, detail=detail)
 
     @property
     def is_usable(self) -> bool:
@@ -109,12 +101,17 @@ def skeleton_of(attributes: Mapping[str, Any]) -> Skeleton:
 
 
 def read_examples(
-    split: Split, rows: Sequence[int], *, attributes: Mapping[str, Any]
+    split: Split,
+    rows: Sequence[int],
+    *,
+    attributes: Mapping[str, Any],
+    body: BodyMesh | None = None,
 ) -> list[ViewedExample]:
     """Read the given rows; nothing but them is read.
 
     Args:
         attributes: of the store.
+        body: colours the surface points of a dense dataset, if they are on it.
 
     Raises:
         StoreError: a shard is missing, cut or altered.
@@ -148,7 +145,7 @@ def read_examples(
                 validity=joints.validity,
                 is_ahead=joints.projection.is_ahead,
                 root_index=int(one["root_index"]),
-                surface=_surface(one) if kind is Kind.DENSE else None,
+                surface=_surface(one, body) if kind is Kind.DENSE else None,
             )
         )
     return examples
@@ -176,13 +173,10 @@ def _as_projection(pixels: npt.NDArray[Any]) -> Projection:
     return Projection(pixels.astype(np.float64), np.ones(len(pixels), dtype=bool))
 
 
-def _surface(one: Mapping[str, Any]) -> Surface:
+def _surface(one: Mapping[str, Any], body: BodyMesh | None) -> Surface:
     is_valid = one["point_validity"]
-    return Surface(
-        one["coords2d"][is_valid],
-        one["surface_vertices"][is_valid],
-        one["surface_weights"][is_valid],
-    )
+    triangles, weights = one["surface_vertices"][is_valid], one["surface_weights"][is_valid]
+    return Surface(one["coords2d"][is_valid], surface_colours(triangles, weights, body=body))
 
 
 def _decode_picture(data: bytes) -> tuple[Picture, str]:

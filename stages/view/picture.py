@@ -12,26 +12,7 @@ import numpy.typing as npt
 from pipeline.skeletons import Skeleton
 from stages.view import drawing, palette
 from stages.view.drawing import Picture
-from stages.view.examples import Surface, ViewedExample
-from stages.view.palette import Colours
-
-
-@dataclass(frozen=True, slots=True)
-class BodyMesh:
-    """The rest-pose body that surface points are coloured by.
-
-    Attributes:
-        vertices: float32 (V, 3), metres.
-        faces: int32 (F, 3).
-    """
-
-    vertices: npt.NDArray[np.float32]
-    faces: npt.NDArray[np.int32]
-
-    def has(self, triangles: npt.NDArray[np.int32]) -> bool:
-        """Whether all triangles (n, 3) are faces of this mesh: else it is another body's."""
-        known = {tuple(face) for face in np.sort(self.faces, axis=1).tolist()}
-        return all(tuple(face) in known for face in np.sort(triangles, axis=1).tolist())
+from stages.view.examples import ViewedExample
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,13 +24,11 @@ class Style:
             most `max_enlargement` times, larger ones shrunk.
         inset_below: a person whose box is smaller than this share of the picture is drawn again,
             larger, in a corner.
-        body: where the surface points live; None colours them by vertex number.
     """
 
     max_side: int = 640
     max_enlargement: float = 3.0
     inset_below: float = 0.4
-    body: BodyMesh | None = None
 
 
 def draw_example(
@@ -65,11 +44,13 @@ def draw_example(
         return _rejected_tile(example, style)
     out = _draw_annotated(example, skeleton, style)
     window = _inset_window(example, style)
-    if window is None:
+    if window is None or example.box is None:
         return out
     large = replace(style, max_side=round(0.4 * style.max_side), max_enlargement=8.0)
     inset = _draw_annotated(_cut_out(example, window), skeleton, large)
-    return _paste_in_corner(out, inset, away_from=_relative_centre(example))
+    height, width = example.picture.shape[:2]
+    centre = (example.box[:2] + example.box[2:] / 2) / [width, height]
+    return _paste_in_corner(out, inset, away_from=centre)
 
 
 def _draw_annotated(example: ViewedExample, skeleton: Skeleton, style: Style) -> Picture:
@@ -80,29 +61,15 @@ def _draw_annotated(example: ViewedExample, skeleton: Skeleton, style: Style) ->
     if example.mask is not None and example.mask.size:
         mask = cv2.resize(example.mask.astype(np.uint8), size, interpolation=cv2.INTER_NEAREST)
         out = drawing.draw_mask(out, mask.astype(bool), colour=palette.MASK)
-    corners = drawing.scale_points(
-        np.array([example.box[:2], example.box[:2] + example.box[2:]]), scale
-    )
-    box = np.concatenate([corners[0], corners[1] - corners[0]])
-    out = drawing.draw_box(out, box, colour=palette.BOX)
+    if example.box is not None:
+        corners = example.box[:2], example.box[:2] + example.box[2:]
+        start, end = drawing.scale_points(np.array(corners), scale)
+        box = np.concatenate([start, end - start])
+        out = drawing.draw_box(out, box, colour=palette.BOX)
     if example.surface is not None:
         pixels = drawing.scale_points(example.surface.pixels, scale)
-        colours = surface_colours(example.surface, style.body)
-        out = drawing.draw_points(out, pixels, colours=colours, radius=3, outline=1)
+        out = drawing.draw_points(out, pixels, colours=example.surface.colours, radius=3)
     return _draw_joints(out, example, skeleton, scale)
-
-
-def surface_colours(surface: Surface, body: BodyMesh | None) -> Colours:
-    """By place on the body if it is this body's surface, else by vertex number; uint8 (M, 3)."""
-    if body is not None and body.has(surface.vertices):
-        corners = body.vertices[surface.vertices]
-        places = np.einsum("mvc,mv->mc", corners, surface.weights)
-        low, high = body.vertices.min(axis=0), body.vertices.max(axis=0)
-        return palette.place_colours(places, low=low, high=high)
-    if not len(surface.vertices):
-        return np.zeros((0, 3), dtype=np.uint8)
-    nearest = np.take_along_axis(surface.vertices, surface.weights.argmax(axis=1)[:, None], axis=1)
-    return palette.vertex_colours(nearest[:, 0], n_vertices=max(6890, int(nearest.max()) + 1))
 
 
 def _draw_joints(
@@ -134,10 +101,12 @@ def _draw_joints(
 
 def _inset_window(example: ViewedExample, style: Style) -> tuple[int, int, int, int] | None:
     """x, y, width, height around the box if the person is small in the picture."""
+    if example.box is None or example.picture_fault:
+        return None
     height, width = example.picture.shape[:2]
     x, y, box_width, box_height = (float(v) for v in example.box)
     share = max(box_width / width, box_height / height)
-    if not 0 < share < style.inset_below or example.picture_fault:
+    if not 0 < share < style.inset_below:
         return None
     side = 1.2 * max(box_width, box_height)
     left, top = x + box_width / 2 - side / 2, y + box_height / 2 - side / 2
@@ -157,17 +126,12 @@ def _cut_out(example: ViewedExample, window: tuple[int, int, int, int]) -> Viewe
     return replace(
         example,
         picture=example.picture[part],
-        box=example.box - np.array([x, y, 0, 0], np.float32),
+        box=None if example.box is None else example.box - np.array([x, y, 0, 0], np.float32),
         mask=mask[part] if mask is not None and has_same_size else None,
         joints2d=joints2d,
         validity=example.validity & drawing.is_inside(joints2d, width=width, height=height),
         surface=surface and replace(surface, pixels=surface.pixels - offset.astype(np.float32)),
     )
-
-
-def _relative_centre(example: ViewedExample) -> npt.NDArray[np.float64]:
-    height, width = example.picture.shape[:2]
-    return np.asarray((example.box[:2] + example.box[2:] / 2) / [width, height])
 
 
 def _paste_in_corner(

@@ -6,6 +6,7 @@ import os
 import sys
 import warnings
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from matplotlib.figure import Figure
 
@@ -14,21 +15,33 @@ from errors import ConfigError
 from pipeline.schema import Kind
 from stages.settings import load_section
 from stages.view.examples import read_examples, skeleton_of
-from stages.view.picture import BodyMesh, Style
+from stages.view.picture import Style
 from stages.view.selection import Selection, first_filled, select_rows
 from stages.view.settings import ViewSettings
 from stages.view.sheet import make_sheet
+from stages.view.surface import BodyMesh
+
+if TYPE_CHECKING:
+    from stages.train.settings import TrainSettings
 
 SUFFIXES = (".png", ".jpg", ".pdf", ".svg")
 
 
-def view(dataset: str, path: Path, selection: Selection, *, save_to: Path | None) -> None:
+def view(
+    dataset: str,
+    path: Path,
+    selection: Selection,
+    *,
+    save_to: Path | None,
+    is_augmented: bool = False,
+) -> None:
     """Draw the selected examples of a store into a file, or into a window.
 
     Args:
         dataset: as the user called it.
         path: the store.
         save_to: None opens a window and waits until it is closed.
+        is_augmented: as the training loader hands them out.
 
     Raises:
         StoreError: there is no store, or a shard that is needed is missing, cut or altered.
@@ -45,33 +58,58 @@ def view(dataset: str, path: Path, selection: Selection, *, save_to: Path | None
             cause="neither DISPLAY nor WAYLAND_DISPLAY is set (a terminal over ssh?)",
             next_command=f"cli.py view {dataset} ... --save {store.path.stem}.png",
         )
-    figure = make_view(store, selection, settings=settings)
+    training = None
+    if is_augmented:
+        from stages.train.settings import TrainSettings
+
+        training = load_section(TrainSettings, "train")
+    figure = make_view(store, selection, settings=settings, training=training)
     if save_to is not None:
         save(figure, save_to)
     else:
         show(figure, title=dataset)
 
 
-def make_view(store: Store, selection: Selection, *, settings: ViewSettings) -> Figure:
+def make_view(
+    store: Store,
+    selection: Selection,
+    *,
+    settings: ViewSettings,
+    training: TrainSettings | None = None,
+) -> Figure:
     """The sheet of the selected examples.
+
+    Args:
+        training: the recipe, to show examples as the training loader hands them out.
 
     Raises:
         StoreError: a shard that is needed is missing, cut or altered.
-        ConfigError: the selection does not fit the store.
+        ConfigError: the selection does not fit the store, or the recipe not the data.
     """
+    attributes = store.attributes
     split = first_filled(store.splits, selection.split)
-    selected = select_rows(
-        split, selection, attributes=store.attributes, n_default=settings.examples
-    )
-    examples = read_examples(split, selected.rows, attributes=store.attributes)
-    is_dense = Kind(store.attributes["kind"]) is Kind.DENSE
-    style = Style(max_side=settings.picture_side, body=_body(settings.body) if is_dense else None)
-    conditions = "".join(f", {condition}" for condition in selection.conditions)
-    title = (
-        f"{store.attributes['dataset']} · {split.name}: "
-        f"{len(examples)} of {selected.n_found} examples{conditions}"
-    )
-    return make_sheet(examples, skeleton_of(store.attributes), title=title, style=style)
+    selected = select_rows(split, selection, attributes=attributes, n_default=settings.examples)
+    title = f"{attributes['dataset']} · {split.name}: {len(selected.rows)} of {selected.n_found}"
+    title += " examples" + "".join(f", {condition}" for condition in selection.conditions)
+    if training is None:
+        is_dense = Kind(attributes["kind"]) is Kind.DENSE
+        mesh = _mesh(settings.body) if is_dense else None
+        examples = read_examples(split, selected.rows, attributes=attributes, body=mesh)
+    else:
+        from stages.train.canonical_body import load_canonical_body
+        from stages.view.augmented import read_augmented
+
+        examples = read_augmented(
+            store,
+            split.name,
+            selected.rows,
+            settings=training,
+            body=load_canonical_body(training.data.body),
+            seed=selection.seed,
+        )
+        title += ", as the training loader hands them out"
+    style = Style(max_side=settings.picture_side)
+    return make_sheet(examples, skeleton_of(attributes), title=title, style=style)
 
 
 def check_file(path: Path) -> None:
@@ -140,10 +178,10 @@ def show(figure: Figure, *, title: str) -> None:
     pyplot.show()
 
 
-def _body(path: Path) -> BodyMesh | None:
-    from stages.train.canonical_body import load_canonical_body
-
+def _mesh(path: Path) -> BodyMesh | None:
     if not path.is_file():
         return None
+    from stages.train.canonical_body import load_canonical_body
+
     body = load_canonical_body(path)
     return BodyMesh(body.vertices, body.faces)

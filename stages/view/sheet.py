@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
@@ -73,9 +74,8 @@ def make_sheet(
         else:
             axes[1].set_axis_off()
             axes[2].set_axis_off()
-    has_surface = any(example.surface is not None for example in examples)
     figure.legend(
-        handles=_legend(has_surface=has_surface, has_root=has_pose),
+        handles=_legend(examples),
         loc="outside lower center",
         ncols=8,
         fontsize=8,
@@ -85,7 +85,7 @@ def make_sheet(
 
 
 def caption(example: ViewedExample) -> str:
-    """Which example it is, and what can be said of it in numbers: two lines."""
+    """Which example it is, and what can be said of it in numbers: two or three lines."""
     height, width = example.picture.shape[:2]
     source = _shortened(example.source) or "(no path)"
     if not example.is_usable:
@@ -93,7 +93,8 @@ def caption(example: ViewedExample) -> str:
     facts = [f"{width}×{height} px" if not example.picture_fault else example.picture_fault]
     if example.depth_m is not None:
         facts.append(f"depth {example.depth_m:.2f} m")
-    facts.append(f"{int(example.validity.sum())}/{len(example.validity)} valid")
+    if example.surface is None or example.validity.any():
+        facts.append(f"{int(example.validity.sum())}/{len(example.validity)} valid")
     if example.surface is not None:
         facts.append(f"{len(example.surface.pixels)} surface points")
     for count, what in (
@@ -102,11 +103,16 @@ def caption(example: ViewedExample) -> str:
     ):
         if count:
             facts.append(f"{count} {what}")
-    if example.mask is None:
+    if example.mask is None and example.box is not None:
         facts.append("no mask")
-    elif example.mask.shape != (height, width) and not example.picture_fault:
+    elif (
+        example.mask is not None
+        and example.mask.shape != (height, width)
+        and not example.picture_fault
+    ):
         facts.append(f"mask {example.mask.shape[1]}×{example.mask.shape[0]}!")
-    return f"{example.split}[{example.row}]  {source}\n{' · '.join(facts)}"
+    lines = [f"{example.split}[{example.row}]  {source}", " · ".join(facts)]
+    return "\n".join([*lines, " · ".join(example.remarks)] if example.remarks else lines)
 
 
 def _shortened(path: str) -> str:
@@ -117,42 +123,35 @@ def _shortened(path: str) -> str:
     return "…" + path[1 - _SOURCE_CHARACTERS :]
 
 
-def _legend(*, has_surface: bool, has_root: bool) -> list[Line2D | Patch]:
+def _legend(examples: Sequence[ViewedExample]) -> list[Line2D | Patch]:
+    """What the colours mean, of those that can be met on this sheet."""
+
     def rgb(colour: palette.Colour) -> tuple[float, float, float]:
         return colour[0] / 255, colour[1] / 255, colour[2] / 255
 
+    def spot(label: str, colour: tuple[float, float, float], **style: Any) -> Line2D:
+        return Line2D([], [], linestyle="", markeredgecolor=colour, label=label, **style)
+
+    black = (0.0, 0.0, 0.0)
     handles: list[Line2D | Patch] = [
-        Line2D([], [], color=rgb(palette.LEFT), marker="o", label="left"),
-        Line2D([], [], color=rgb(palette.RIGHT), marker="o", label="right"),
-        Line2D([], [], color=rgb(palette.MIDDLE), marker="o", label="middle"),
-        Patch(facecolor="none", edgecolor=rgb(palette.BOX), label="box"),
-        Patch(facecolor=(*rgb(palette.MASK), 0.4), edgecolor=rgb(palette.MASK), label="mask"),
-        Line2D([], [], color="black", marker=">", linestyle="", label="outside the picture"),
+        Line2D([], [], color=rgb(colour), marker="o", label=side)
+        for side, colour in (
+            ("left", palette.LEFT),
+            ("right", palette.RIGHT),
+            ("middle", palette.MIDDLE),
+        )
     ]
-    if has_root:
-        handles.append(
-            Line2D(
-                [],
-                [],
-                linestyle="",
-                marker="o",
-                markersize=8,
-                markerfacecolor="none",
-                markeredgecolor=rgb(palette.ROOT),
-                label="root",
-            )
-        )
-    if has_surface:
-        handles.append(
-            Line2D(
-                [],
-                [],
-                color="none",
-                marker="o",
-                markerfacecolor="#7ac",
-                markeredgecolor="black",
-                linestyle="",
-                label="surface point, coloured by place",
-            )
-        )
+    if any(example.box is not None for example in examples):
+        handles.append(Patch(facecolor="none", edgecolor=rgb(palette.BOX), label="box"))
+    if any(example.mask is not None for example in examples):
+        mask = rgb(palette.MASK)
+        handles.append(Patch(facecolor=(*mask, 0.4), edgecolor=mask, label="mask"))
+    if any(example.root_index >= 0 for example in examples):
+        ring = {"marker": "o", "markersize": 8, "markerfacecolor": "none"}
+        handles.append(spot("root", rgb(palette.ROOT), **ring))
+    if any(example.is_outside.any() for example in examples):
+        handles.append(spot("outside the picture", black, marker=">", markerfacecolor="black"))
+    if any(example.surface is not None for example in examples):
+        place = {"marker": "o", "markerfacecolor": rgb(palette.LEFT)}
+        handles.append(spot("surface point, coloured by place", black, **place))
     return handles

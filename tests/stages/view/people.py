@@ -67,13 +67,23 @@ def viewed(**changes: Any) -> ViewedExample:
     return ViewedExample(**{**values, **changes})
 
 
-def make_store(folder: Path, *, kind: Kind = Kind.KP3D, with_images: bool = True) -> Path:
-    """A store `people.zarr` in the folder: train (some rows rejected), valid, an empty test."""
+def make_store(
+    folder: Path, *, kind: Kind = Kind.KP3D, with_images: bool = True, mark_joints: bool = False
+) -> Path:
+    """A store `people.zarr` in the folder: train (some rows rejected), valid, an empty test.
+
+    With `mark_joints`, left joints are red discs in the pictures, right ones blue, others white.
+    """
     images = folder / "images"
     images.mkdir(parents=True)
     for name in [*(f"train/{r}.png" for r in range(N_TRAIN)), "valid/0.png", "valid/1.png"]:
         (images / name).parent.mkdir(exist_ok=True)
-        cv2.imwrite(str(images / name), np.full((HEIGHT, WIDTH, 3), GREY, np.uint8))
+        picture = np.full((HEIGHT, WIDTH, 3), GREY, np.uint8)
+        for joint, pixel in enumerate(PIXELS.astype(int) if mark_joints else []):
+            colour = {"l": (0, 0, 255), "r": (255, 0, 0)}  # blue first, as OpenCV has it
+            side = SKELETON.joint_names[joint][0]
+            cv2.circle(picture, pixel.tolist(), 8, colour.get(side, (255, 255, 255)), -1)
+        cv2.imwrite(str(images / name), picture)
     (images / f"train/{ROW_MISSING}.png").unlink()
     (images / f"train/{ROW_BROKEN}.png").write_bytes(b"no picture")
     splits = {

@@ -7,8 +7,8 @@ import pytest
 
 from stages.view import palette
 from stages.view.drawing import Picture
-from stages.view.examples import Surface
-from stages.view.picture import BodyMesh, Style, draw_example, surface_colours
+from stages.view.picture import Style, draw_example
+from stages.view.surface import BodyMesh, Surface, surface_colours
 from tests.stages.view.people import (
     GREY,
     HEAD,
@@ -138,22 +138,22 @@ def test_a_rejected_example_says_why() -> None:
 def test_surface_points_are_coloured_by_place_only_on_their_own_body() -> None:
     vertices = np.float32([[0, 0, 0], [1, 0, 0], [0, 1, 0], [0, 0, 1]])
     body = BodyMesh(vertices, np.int32([[0, 1, 2], [0, 1, 3]]))
-    triangles = np.int32([[2, 1, 0], [0, 1, 3]])
-    surface = Surface(np.zeros((2, 2), np.float32), triangles, np.float32([[0, 0, 1], [0, 0, 1]]))
-    by_place = surface_colours(surface, body)
+    weights = np.float32([[0, 0, 1], [0, 0, 1]])
+    by_place = surface_colours(np.int32([[2, 1, 0], [0, 1, 3]]), weights, body=body)
     assert by_place.tolist() == [[40, 40, 40], [40, 40, 255]]
-    foreign = Surface(surface.pixels, np.int32([[0, 1, 2], [1, 2, 3]]), surface.weights)
-    assert surface_colours(foreign, body).tolist() == surface_colours(foreign, None).tolist()
+    foreign = np.int32([[0, 1, 2], [1, 2, 3]])
+    by_number = surface_colours(foreign, weights, body=None)
+    assert surface_colours(foreign, weights, body=body).tolist() == by_number.tolist()
 
 
 @pytest.mark.parametrize("n_points", [0, 3])
 def test_surface_points_are_drawn(n_points: int) -> None:
     pixels = np.float32([[100, 60], [220, 160], [30, 30]])[:n_points]
-    triangles = np.int32([[0, 1, 2], [6000, 6001, 6002], [3000, 1, 2]])[:n_points]
-    surface = Surface(pixels, triangles, np.full((n_points, 3), 1 / 3, np.float32))
+    colours = np.uint8([[255, 0, 0], [0, 255, 0], [9, 8, 7]])[:n_points]
+    surface = Surface(pixels, colours)
     example = viewed(surface=surface, joints3d=None, validity=np.zeros(6, dtype=bool))
     drawn = draw_example(example, SKELETON, style=STYLE)
-    for pixel, colour in zip(pixels, surface_colours(surface, None).tolist(), strict=True):
+    for pixel, colour in zip(pixels, colours.tolist(), strict=True):
         assert colour_at(drawn, pixel) == tuple(colour)
 
 
