@@ -17,7 +17,7 @@ import numpy.typing as npt
 from pipeline.schema import BODY_MODELS, GENDERS, SPLITS, Kind, Status
 from pipeline.skeletons import Skeleton, root_index
 from pipeline.unpickling import (
-    Attributes,
+    Examples,
     PickledDataset,
     Reading,
     body_columns,
@@ -101,11 +101,7 @@ def convert(dataset: PickledDataset) -> DatasetColumns:
 
 def _kind_of(dataset: PickledDataset) -> Kind:
     def any_has(attribute: str) -> bool:
-        return any(
-            example.get(attribute) is not None
-            for examples in dataset.examples.values()
-            for example in examples
-        )
+        return any(examples.has(attribute) for examples in dataset.examples.values())
 
     if dataset.dimensions == 3:
         return Kind.PARAM if any_has("parameters") else Kind.KP3D
@@ -125,7 +121,7 @@ class _Verdicts:
             self.details[row] = detail
 
 
-def _convert_split(examples: Sequence[Attributes], skeleton: Skeleton, kind: Kind) -> SplitColumns:
+def _convert_split(examples: Examples, skeleton: Skeleton, kind: Kind) -> SplitColumns:
     verdicts = _Verdicts(len(examples))
     ragged: dict[str, Ragged] = {}
     arrays: Arrays = {}
@@ -171,7 +167,7 @@ def _convert_split(examples: Sequence[Attributes], skeleton: Skeleton, kind: Kin
 
 
 def _add_cameras(
-    arrays: Arrays, verdicts: _Verdicts, examples: Sequence[Attributes], *, are_needed: bool
+    arrays: Arrays, verdicts: _Verdicts, examples: Examples, *, are_needed: bool
 ) -> npt.NDArray[np.float64]:
     """Add the camera columns; returns world (mm) to camera (m) as float64 (N, 3, 4)."""
     cameras = camera_columns(examples)
@@ -195,7 +191,7 @@ def _add_cameras(
 def _add_joints3d(
     arrays: Arrays,
     verdicts: _Verdicts,
-    examples: Sequence[Attributes],
+    examples: Examples,
     skeleton: Skeleton,
     world_to_camera: npt.NDArray[np.float64],
 ) -> None:
@@ -213,7 +209,7 @@ def _add_joints3d(
 
 
 def _joints2d(
-    verdicts: _Verdicts, examples: Sequence[Attributes], skeleton: Skeleton
+    verdicts: _Verdicts, examples: Examples, skeleton: Skeleton
 ) -> tuple[npt.NDArray[np.bool_], npt.NDArray[np.float32]]:
     pixels = coords2d(examples, n_joints=len(skeleton.joint_names))
     malformed = pixels.reading == Reading.MALFORMED
@@ -224,9 +220,7 @@ def _joints2d(
     return validity, coords
 
 
-def _add_surface_points(
-    ragged: dict[str, Ragged], verdicts: _Verdicts, examples: Sequence[Attributes]
-) -> None:
+def _add_surface_points(ragged: dict[str, Ragged], verdicts: _Verdicts, examples: Examples) -> None:
     points = surface_points(examples)
     malformed = points.reading == Reading.MALFORMED
     verdicts.reject(malformed, Status.MALFORMED_ANNOTATION, "densepose is malformed")
@@ -239,7 +233,7 @@ def _add_surface_points(
     ragged["surface_weights"] = Ragged(weights, points.lengths)
 
 
-def _add_body(arrays: Arrays, verdicts: _Verdicts, examples: Sequence[Attributes]) -> None:
+def _add_body(arrays: Arrays, verdicts: _Verdicts, examples: Examples) -> None:
     body = body_columns(examples)
     malformed = body.reading == Reading.MALFORMED
     verdicts.reject(malformed, Status.MALFORMED_ANNOTATION, "the body parameters are malformed")
@@ -257,7 +251,7 @@ def _add_body(arrays: Arrays, verdicts: _Verdicts, examples: Sequence[Attributes
     arrays["body_scale"] = body.scale
 
 
-def _add_boxes(arrays: Arrays, verdicts: _Verdicts, examples: Sequence[Attributes]) -> None:
+def _add_boxes(arrays: Arrays, verdicts: _Verdicts, examples: Examples) -> None:
     found = boxes(examples)
     box = found.values.astype(np.float32)
     with np.errstate(invalid="ignore"):

@@ -4,7 +4,7 @@
 function of yours *in that child*, and brings home nothing but arrays and JSON.
 """
 
-from pipeline.unpickling.annotations import Attributes, PickledDataset
+from pipeline.unpickling.annotations import Examples, PickledDataset
 from pipeline.unpickling.bodies import BodyColumns, body_columns
 from pipeline.unpickling.cameras import CameraColumns, camera_columns
 from pipeline.unpickling.fields import (
@@ -21,10 +21,10 @@ from pipeline.unpickling.masks import MaskColumns, mask_columns
 from pipeline.unpickling.surfaces import SurfacePoints, surface_points
 
 __all__ = [
-    "Attributes",
     "BodyColumns",
     "CameraColumns",
     "CoordinateColumn",
+    "Examples",
     "Extract",
     "MaskColumns",
     "PendingRead",

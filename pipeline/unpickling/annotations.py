@@ -29,6 +29,50 @@ _MOST_JOINTS = 10_000
 
 
 @dataclass(frozen=True, slots=True)
+class Examples:
+    """The examples of one split, attribute by attribute.
+
+    Attributes:
+        n_examples: N.
+        columns: for each attribute that any example has, its N values, None where an example
+            has none of that name; arrays are still undecoded.
+    """
+
+    n_examples: int
+    columns: Mapping[str, Sequence[Any]]
+
+    def __len__(self) -> int:
+        return self.n_examples
+
+    def column(self, name: str) -> Sequence[Any]:
+        """One attribute of every example, in the file's order."""
+        return self.columns.get(name) or [None] * self.n_examples
+
+    def has(self, name: str) -> bool:
+        """Whether any example has this attribute and it is not None."""
+        return any(value is not None for value in self.columns.get(name, ()))
+
+    @classmethod
+    def from_attributes(cls, examples: Sequence[Attributes]) -> Examples:
+        """Turn examples into columns, in one pass: objects are touched while they are cached."""
+        if not examples:
+            return cls(0, {})
+        names = list(examples[0])
+        if len(names) > 1 and set(map(len, examples)) == {len(names)}:
+            try:
+                columns = zip(*map(itemgetter(*names), examples), strict=True)
+            except KeyError:
+                pass
+            else:
+                return cls(len(examples), dict(zip(names, columns, strict=True)))
+        every_name = dict.fromkeys(name for attributes in examples for name in attributes)
+        return cls(
+            len(examples),
+            {name: [attributes.get(name) for attributes in examples] for name in every_name},
+        )
+
+
+@dataclass(frozen=True, slots=True)
 class PickledDataset:
     """A data set as read, its skeleton validated and its examples not yet.
 
@@ -36,15 +80,15 @@ class PickledDataset:
         era: who wrote the file, as far as can be told; for people, not for decisions.
         dimensions: 3 (Pose3DDataset) or 2 (Pose2DDataset).
         skeleton: joint names, edges and mirror map.
-        examples: for `train`, `valid` and `test`, always all three, the examples' attributes in
-            the file's order. Read them with the column functions of this package.
+        examples: for `train`, `valid` and `test`, always all three, the examples in the file's
+            order. Read them with the column functions of this package.
         train_bones: float32 (edges,), mean bone lengths in millimetres; None where absent.
     """
 
     era: str
     dimensions: int
     skeleton: Skeleton
-    examples: Mapping[str, Sequence[Attributes]]
+    examples: Mapping[str, Examples]
     train_bones: npt.NDArray[np.float32] | None
 
 
@@ -91,9 +135,7 @@ def attributes_of(record: object) -> Attributes | None:
 _Malformed: TypeAlias = Callable[[str, str], SourceError]
 
 
-def _examples(
-    splits: object, example_type: type, malformed: _Malformed
-) -> Mapping[str, Sequence[Attributes]]:
+def _examples(splits: object, example_type: type, malformed: _Malformed) -> Mapping[str, Examples]:
     place = "the attribute `examples`"
     if type(splits) is not dict:
         raise malformed(f"expected a dict of three splits, found {_kind(splits)}", place)
@@ -101,7 +143,9 @@ def _examples(
         keys = ", ".join(_kind(key) if type(key) is not int else str(key) for key in splits)
         raise malformed(f"expected the splits 0, 1 and 2, found {printable(keys)}", place)
     return {
-        name: _split_examples(splits[number], name, example_type, malformed)
+        name: Examples.from_attributes(
+            _split_examples(splits[number], name, example_type, malformed)
+        )
         for number, name in enumerate(_SPLITS)
     }
 

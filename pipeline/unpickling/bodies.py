@@ -4,19 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
-from pipeline.unpickling.annotations import Attributes
+from pipeline.unpickling.annotations import Examples
 from pipeline.unpickling.arrays import (
     decode_fixed,
     decode_one,
     decode_ragged,
     flags_per_run,
-    ranges,
+    padded,
 )
-from pipeline.unpickling.fields import column, readings
+from pipeline.unpickling.fields import readings
+
+N = TypeVar("N", bound=np.generic)
 
 _BODY_MODELS = ("smpl", "smplh", "smplx")
 _POSE_WIDTH = 165  # SMPL-X: 55 joints
@@ -52,81 +55,86 @@ class BodyColumns:
     scale: npt.NDArray[np.float32]
 
 
-def body_columns(examples: Sequence[Attributes]) -> BodyColumns:
+def body_columns(examples: Examples) -> BodyColumns:
     """`parameters` of 3D examples.
 
     A row is MALFORMED if the model is unknown, a pose or shape is not finite or has an impossible
     length; pose, shape and translation may each be missing (length 0, zeros).
     """
-    values = column(examples, "parameters")
-    states = [value if type(value) is dict else {} for value in values]
-    model = [_lower(state.get("type")) for state in states]
+    values = examples.column("parameters")
+    rows = np.flatnonzero([type(value) is dict for value in values])
+    parameters = Examples.from_attributes([values[i] for i in rows.tolist()])
+    model = [_lower(name) for name in parameters.column("type")]
     read = np.array([name in _BODY_MODELS for name in model], dtype=np.bool_)
-    pose, pose_length = _padded(states, "pose", _POSE_WIDTH, read)
+    pose, pose_length = _padded(parameters.column("pose"), _POSE_WIDTH, read)
     read &= pose_length % 3 == 0
-    shape, shape_length = _padded(states, "shape", _WIDEST_SHAPE, read)
-    translation = _optional(states, "trans", (3,), 0.0, read)
-    kid_factor = _optional(states, "kid_factor", (), 0.0, read)
-    scale = _optional(states, "scale", (), 1.0, read)
+    shape, shape_length = _padded(parameters.column("shape"), _WIDEST_SHAPE, read)
+    translation = _optional(parameters.column("trans"), (3,), 0.0, read)
+    kid_factor = _optional(parameters.column("kid_factor"), (), 0.0, read)
+    scale = _optional(parameters.column("scale"), (), 1.0, read)
+    gender = [_lower(name) for name in parameters.column("gender")]
+
     widest = int(shape_length[read].max(initial=0))
-    dropped = ~read
-    for array, fill in ((pose, 0), (shape, 0), (translation, 0), (kid_factor, 0), (scale, 1)):
-        array[dropped] = fill
+    kept = rows[read]
+    is_read = np.zeros(len(values), dtype=np.bool_)
+    is_read[kept] = True
+    models, genders = [""] * len(values), [""] * len(values)
+    for source, row in zip(np.flatnonzero(read).tolist(), kept.tolist(), strict=True):
+        models[row], genders[row] = model[source], gender[source]
+
+    def spread(array: npt.NDArray[N], fill: float = 0) -> npt.NDArray[N]:
+        """The rows of the examples that have parameters among those of all."""
+        spread_out = np.full((len(values), *array.shape[1:]), fill, dtype=array.dtype)
+        spread_out[kept] = array[read]
+        return spread_out
+
     return BodyColumns(
-        reading=readings(values, read),
-        model=[name if ok else "" for name, ok in zip(model, read.tolist(), strict=True)],
-        gender=[
-            _lower(state.get("gender")) if ok else ""
-            for state, ok in zip(states, read.tolist(), strict=True)
-        ],
-        pose=pose,
-        pose_length=np.where(read, pose_length, 0).astype(np.int32),
-        shape=shape[:, :widest],
-        shape_length=np.where(read, shape_length, 0).astype(np.int32),
-        translation=translation,
-        kid_factor=kid_factor,
-        scale=scale,
+        reading=readings(values, is_read),
+        model=models,
+        gender=genders,
+        pose=spread(pose),
+        pose_length=spread(pose_length),
+        shape=spread(shape[:, :widest]),
+        shape_length=spread(shape_length),
+        translation=spread(translation),
+        kid_factor=spread(kid_factor),
+        scale=spread(scale, 1),
     )
 
 
 def _padded(
-    states: Sequence[Attributes], name: str, width: int, read: npt.NDArray[np.bool_]
-) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.intp]]:
+    values: Sequence[object], width: int, read: npt.NDArray[np.bool_]
+) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.int32]]:
     """One vector per example, zero-padded (N, width), and lengths; clears `read` where bad."""
-    values = column(states, name)
     flat, lengths, decoded = decode_ragged(values, row_shape=(), dtype=np.float32)
-    absent = np.array([value is None for value in values], dtype=np.bool_)
     finite = flags_per_run(~np.isfinite(flat), lengths) == 0
     fits = decoded & finite & (lengths <= width)
-    read &= absent | fits
-    out = np.zeros((len(values), width), dtype=np.float32)
-    kept = np.where(fits, lengths, 0)
-    columns = ranges(np.zeros_like(kept), kept)
-    out[np.repeat(np.arange(len(values)), kept), columns] = flat[np.repeat(fits, lengths)]
-    return out, kept
+    read &= fits | _absent(values)
+    return padded(flat[np.repeat(fits, lengths)], np.where(fits, lengths, 0), width=width)
 
 
 def _optional(
-    states: Sequence[Attributes],
-    name: str,
+    values: Sequence[object],
     shape: tuple[int, ...],
     default: float,
     read: npt.NDArray[np.bool_],
 ) -> npt.NDArray[np.float32]:
     """A vector or number per example, `default` where absent; clears `read` where bad."""
-    values = column(states, name)
     out = np.full((len(values), *shape), default, dtype=np.float32)
+    absent = _absent(values)
     decoded = decode_fixed(values, out)
-    for i, value in enumerate(values):
-        if value is not None and not decoded[i]:  # an array of one number is a number too
-            array = decode_one(value)
-            if array is not None and array.size == out[i].size:
-                with np.errstate(all="ignore"):
-                    out[i] = array.reshape(shape)
-                decoded[i] = True
-    absent = np.array([value is None for value in values], dtype=np.bool_)
+    for i in np.flatnonzero(~absent & ~decoded).tolist():
+        array = decode_one(values[i])  # an array of one number is a number too
+        if array is not None and array.size == out[i].size:
+            with np.errstate(all="ignore"):
+                out[i] = array.reshape(shape)
+            decoded[i] = True
     read &= (absent | decoded) & np.isfinite(out).all(axis=tuple(range(1, out.ndim)))
     return out
+
+
+def _absent(values: Sequence[object]) -> npt.NDArray[np.bool_]:
+    return np.array([value is None for value in values], dtype=np.bool_)
 
 
 def _lower(value: object) -> str:

@@ -9,15 +9,14 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from pipeline.unpickling.annotations import Attributes, attributes_of
-from pipeline.unpickling.arrays import decode_fixed, decode_ragged, ranges
-from pipeline.unpickling.fields import Reading, column, readings
+from pipeline.unpickling.annotations import Examples, attributes_of
+from pipeline.unpickling.arrays import decode_fixed, decode_ragged, flags_per_run, padded
+from pipeline.unpickling.fields import Reading, readings
 from pipeline.unpickling.standins import BrownConradyEx, Camera, FisheyeKannalaBrandt
 
 _LENGTHS = (0, 5, 8, 12, 14)  # numbers of coefficients of OpenCV's pinhole models
 _FISHEYE_LENGTH = 4
 _LARGEST = 1e30  # what float32 still holds after any conversion of units
-_NO_COEFFICIENTS = "missing"
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,14 +42,14 @@ class CameraColumns:
     world_up: npt.NDArray[np.float32]
 
 
-def camera_columns(examples: Sequence[Attributes]) -> CameraColumns:
+def camera_columns(examples: Examples) -> CameraColumns:
     """`camera` of each example; an object shared by many examples is converted once.
 
     A camera is MALFORMED if R, t or the intrinsic matrix is missing, of the wrong shape or not
     finite, or the distortion is of no known length; FISHEYE if its distortion model is
     Kannala-Brandt's (four coefficients). `world_up` is only a hint: a malformed one is zero.
     """
-    cameras = column(examples, "camera")
+    cameras = examples.column("camera")
     distinct = {id(camera): camera for camera in cameras}
     if len(distinct) == len(cameras):
         return _convert(cameras)
@@ -70,23 +69,23 @@ def camera_columns(examples: Sequence[Attributes]) -> CameraColumns:
 
 def _convert(cameras: Sequence[object]) -> CameraColumns:
     n_cameras = len(cameras)
-    states = [
-        (attributes_of(camera) if type(camera) is Camera else None) or {} for camera in cameras
-    ]
+    states = Examples.from_attributes(
+        [(attributes_of(camera) if type(camera) is Camera else None) or {} for camera in cameras]
+    )
     rotation = np.zeros((n_cameras, 3, 3))
     optical_centre = np.zeros((n_cameras, 3))
     intrinsics = np.zeros((n_cameras, 3, 3))
     read = np.ones(n_cameras, dtype=np.bool_)
     parts = (("R", rotation), ("t", optical_centre), ("intrinsic_matrix", intrinsics))
     for name, array in parts:
-        read &= decode_fixed(column(states, name), array)
-        axes = tuple(range(1, array.ndim))
-        read &= (np.abs(array) < _LARGEST).all(axis=axes)  # False for NaN too
+        read &= decode_fixed(states.column(name), array)
+        in_range = np.abs(array) < _LARGEST  # False for NaN too
+        read &= in_range.all(axis=tuple(range(1, array.ndim)))
 
     distortion, distortion_length, fisheye, distortion_read = _distortions(states)
     read &= distortion_read & ~fisheye
     world_up = np.zeros((n_cameras, 3))
-    decode_fixed(column(states, "world_up"), world_up)
+    decode_fixed(states.column("world_up"), world_up)
     reading = readings(cameras, read)
     reading[fisheye] = Reading.FISHEYE
     dropped = ~read
@@ -112,34 +111,32 @@ def _convert(cameras: Sequence[object]) -> CameraColumns:
 
 
 def _distortions(
-    states: Sequence[Attributes],
+    states: Examples,
 ) -> tuple[
     npt.NDArray[np.float32], npt.NDArray[np.int32], npt.NDArray[np.bool_], npt.NDArray[np.bool_]
 ]:
     """Coefficients (M, 14), their number (M,), which are fisheye (M,), which are readable (M,)."""
-    coefficients, fisheye = [], np.zeros(len(states), dtype=np.bool_)
-    for i, state in enumerate(states):
-        value = state.get("_distortion_model", state.get("distortion_coeffs"))
-        model = type(value)
-        if model is FisheyeKannalaBrandt:
-            fisheye[i] = True
-            value = None
-        elif model is BrownConradyEx:
-            value = (attributes_of(value) or {}).get("coeffs", _NO_COEFFICIENTS)
-        coefficients.append(value)
-    flat, lengths, decoded = decode_ragged(coefficients, row_shape=(), dtype=np.float32)
-    finite = np.isfinite(flat)
-    absent = np.array([value is None for value in coefficients], dtype=np.bool_)
-    fisheye |= decoded & (lengths == _FISHEYE_LENGTH)
-    fits = decoded & np.isin(lengths, _LENGTHS)
-    rows = np.repeat(np.arange(len(states)), lengths)
-    fits[rows[~finite]] = False
-    kept = np.where(fits, lengths, 0)
-    distortion = np.zeros((len(states), _LENGTHS[-1]), dtype=np.float32)
-    distortion[np.repeat(np.arange(len(states)), kept), ranges(np.zeros_like(kept), kept)] = flat[
-        np.repeat(fits, lengths)
+    # deltacamera's objects have the one, those of cameralib and cameravision the other.
+    pairs = zip(states.column("_distortion_model"), states.column("distortion_coeffs"), strict=True)
+    models = [coefficients if model is None else model for model, coefficients in pairs]
+    coefficients = [
+        value if type(value) is not BrownConradyEx else _coefficients_of(value) for value in models
     ]
-    return distortion, kept.astype(np.int32), fisheye, absent | fits
+    flat, lengths, decoded = decode_ragged(coefficients, row_shape=(), dtype=np.float32)
+    is_fisheye_model = [type(value) is FisheyeKannalaBrandt for value in models]
+    fisheye = np.array(is_fisheye_model, dtype=np.bool_) | (decoded & (lengths == _FISHEYE_LENGTH))
+    fits = decoded & np.isin(lengths, _LENGTHS)
+    fits &= flags_per_run(~np.isfinite(flat), lengths) == 0
+    distortion, kept = padded(
+        flat[np.repeat(fits, lengths)], np.where(fits, lengths, 0), width=_LENGTHS[-1]
+    )
+    absent = np.array([value is None for value in coefficients], dtype=np.bool_)
+    return distortion, kept, fisheye, absent | fits
+
+
+def _coefficients_of(model: object) -> object:
+    """What is not there is not the same as no distortion."""
+    return (attributes_of(model) or {}).get("coeffs", "missing")
 
 
 def _unit(vectors: npt.NDArray[np.float64]) -> npt.NDArray[np.float32]:

@@ -103,7 +103,7 @@ def _read_slowly(data: mmap.mmap, shared: mmap.mmap, step_from: int) -> bytes:
         if stream.overlong_frame is not None:
             _OFFSET.pack_into(shared, 0, stream.overlong_frame)
             raise Unreadable("the pickle is cut off inside a frame")
-    except Exception as error:  # as in unpickle
+    except Exception as error:  # noqa: BLE001  # as in unpickle
         problem = unreadable(error)
         return f"{problem.asked_for or ''}\n{problem.reason}".encode()
     return b""

@@ -9,13 +9,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import IntEnum
-from operator import itemgetter
 from typing import Any, cast
 
 import numpy as np
 import numpy.typing as npt
 
-from pipeline.unpickling.annotations import Attributes, attributes_of
+from pipeline.unpickling.annotations import Examples, attributes_of
 from pipeline.unpickling.arrays import (
     INTEGERS,
     decode_fixed,
@@ -45,14 +44,6 @@ class CoordinateColumn:
     reading: npt.NDArray[np.uint8]
 
 
-def column(examples: Sequence[Attributes], name: str) -> list[Any]:
-    """One attribute of every example, None where an example has none of that name."""
-    try:
-        return list(map(itemgetter(name), examples))
-    except KeyError:
-        return [attributes.get(name) for attributes in examples]
-
-
 def readings(values: Sequence[object], read: npt.NDArray[np.bool_]) -> npt.NDArray[np.uint8]:
     """READ where `read`, ABSENT where the value is None, else MALFORMED: uint8 (N,)."""
     absent = np.fromiter((value is None for value in values), dtype=np.bool_, count=len(values))
@@ -60,24 +51,24 @@ def readings(values: Sequence[object], read: npt.NDArray[np.bool_]) -> npt.NDArr
     return np.where(read, Reading.READ, codes).astype(np.uint8)
 
 
-def image_paths(examples: Sequence[Attributes]) -> list[str | None]:
+def image_paths(examples: Examples) -> list[str | None]:
     """The `image_path` of each example, None where it is absent, empty or not a possible path."""
-    return [_path(value) for value in column(examples, "image_path")]
+    return [_path(value) for value in examples.column("image_path")]
 
 
-def boxes(examples: Sequence[Attributes]) -> CoordinateColumn:
+def boxes(examples: Examples) -> CoordinateColumn:
     """`bbox` as float32 (N, 4): x, y, width, height in pixels; float16 and float64 sources too."""
-    return _fixed(column(examples, "bbox"), (4,), np.float32)
+    return _fixed(examples.column("bbox"), (4,), np.float32)
 
 
-def coords2d(examples: Sequence[Attributes], *, n_joints: int) -> CoordinateColumn:
+def coords2d(examples: Examples, *, n_joints: int) -> CoordinateColumn:
     """`coords` of 2D examples as float32 (N, J, 2) in pixels."""
-    return _fixed(column(examples, "coords"), (n_joints, 2), np.float32)
+    return _fixed(examples.column("coords"), (n_joints, 2), np.float32)
 
 
-def world_coords(examples: Sequence[Attributes], *, n_joints: int) -> CoordinateColumn:
+def world_coords(examples: Examples, *, n_joints: int) -> CoordinateColumn:
     """`world_coords`, dense or SparseCoords, as float64 (N, J, 3) in millimetres."""
-    values = column(examples, "world_coords")
+    values = examples.column("world_coords")
     coords = np.full((len(values), n_joints, 3), np.nan)
     read = decode_fixed(values, coords)
     sparse = [i for i, value in enumerate(values) if type(value) is SparseCoords]

@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 from pycocotools import mask as coco_mask
 
-from pipeline.unpickling.annotations import Attributes
-from pipeline.unpickling.arrays import INTEGERS, decode_one, flags_per_run, ranges
-from pipeline.unpickling.fields import column, readings
+from pipeline.unpickling.annotations import Examples
+from pipeline.unpickling.arrays import INTEGERS, decode_one
+from pipeline.unpickling.fields import readings
+from pipeline.unpickling.run_lengths import runs_fill
 
 _LARGEST_SIDE = 1 << 16
-_LARGEST_AREA = 1 << 29  # half a gigapixel; every run fits six characters
-_WIDEST_NUMBER = 6
+_LARGEST_AREA = 1 << 29  # half a gigapixel: no run needs more than six characters
 _MOST_COUNTS = 1 << 24
 
 
@@ -35,9 +34,9 @@ class MaskColumns:
     counts: list[bytes]
 
 
-def mask_columns(examples: Sequence[Attributes]) -> MaskColumns:
+def mask_columns(examples: Examples) -> MaskColumns:
     """`mask` of each example: counts, zcounts, ucounts, one-element list, RLEMask or 2D array."""
-    values = [_unwrapped(value) for value in column(examples, "mask")]
+    values = [_unwrapped(value) for value in examples.column("mask")]
     size = np.zeros((len(values), 2), dtype=np.int32)
     counts = [b""] * len(values)
     read = np.zeros(len(values), dtype=np.bool_)
@@ -57,99 +56,6 @@ def mask_columns(examples: Sequence[Attributes]) -> MaskColumns:
         size=size,
         counts=[text if ok else b"" for text, ok in zip(counts, read.tolist(), strict=True)],
     )
-
-
-def runs_fill(
-    counts: Sequence[bytes], areas: npt.NDArray[np.int64], *, chunk_bytes: int = 1 << 18
-) -> npt.NDArray[np.bool_]:
-    """Whether compressed run lengths are well-formed and add up to the area of their mask.
-
-    Decoders of such strings trust them, down to writing beyond the end of the mask.
-
-    Args:
-        counts: N strings in COCO's encoding.
-        areas: int64 (N,), height × width.
-
-    Returns:
-        bool (N,).
-    """
-    lengths = np.fromiter(map(len, counts), dtype=np.intp, count=len(counts))
-    fine = np.zeros(len(counts), dtype=np.bool_)
-    ends = np.cumsum(lengths)
-    start = 0
-    while start < len(counts):  # in pieces that stay in the processor's cache
-        limit = ends[start] - lengths[start] + chunk_bytes
-        stop = max(start + 1, int(np.searchsorted(ends, limit, side="right")))
-        fine[start:stop] = _runs_fill(counts[start:stop], lengths[start:stop], areas[start:stop])
-        start = stop
-    return fine
-
-
-def _runs_fill(
-    counts: Sequence[bytes], lengths: npt.NDArray[np.intp], areas: npt.NDArray[np.int64]
-) -> npt.NDArray[np.bool_]:
-    """`runs_fill` in one go.
-
-    Each number is a run of characters of six bits each, '0' and up: five bits of the number,
-    lowest first, and one that says whether more follow; the last of the five extends the sign.
-    From the fourth number on, what stands is the difference to the number before the previous.
-    """
-    characters = np.frombuffer(b"".join(counts), np.uint8) - np.uint8(48)  # below '0' wraps
-    continues = (characters & 32).astype(np.bool_)
-    alphabet_ok = flags_per_run(characters > 63, lengths) == 0
-    last = np.cumsum(lengths) - 1
-    complete = np.zeros(len(counts), dtype=np.bool_)
-    has_any = lengths > 0
-    complete[has_any] = ~continues[last[has_any]]
-    # Force an end of number at each end of mask, so that a bad mask cannot spill into the next.
-    continues[last[has_any]] = False
-
-    number_ends = np.flatnonzero(~continues)
-    number_starts = np.empty_like(number_ends)
-    number_starts[:1] = 0
-    number_starts[1:] = number_ends[:-1] + 1
-    widths = number_ends - number_starts + 1
-    numbers = (characters[number_starts] & 31).astype(np.int64)
-    for place in range(1, min(int(widths.max(initial=0)), _WIDEST_NUMBER)):
-        longer = np.flatnonzero(widths > place)
-        digits = (characters[number_starts[longer] + place] & 31).astype(np.int64)
-        numbers[longer] += digits << (5 * place)
-    negative = np.flatnonzero(characters[number_ends] & 16)
-    numbers[negative] -= np.int64(1) << (5 * np.minimum(widths[negative], _WIDEST_NUMBER))
-
-    numbers_before = np.searchsorted(number_ends, np.cumsum(lengths) - lengths)
-    n_numbers = np.diff(np.append(numbers_before, len(number_ends)))
-    too_wide = flags_per_run(widths > _WIDEST_NUMBER, n_numbers) > 0
-    runs = _undo_differences(numbers, numbers_before, n_numbers)
-    negative_runs = flags_per_run(runs < 0, n_numbers) > 0
-    totals = np.concatenate([[0], np.cumsum(runs)])
-    covered = totals[numbers_before + n_numbers] - totals[numbers_before]
-    return cast(
-        npt.NDArray[np.bool_],
-        alphabet_ok & complete & ~too_wide & ~negative_runs & (covered == areas),
-    )
-
-
-def _undo_differences(
-    numbers: npt.NDArray[np.int64], first: npt.NDArray[np.intp], n_numbers: npt.NDArray[np.intp]
-) -> npt.NDArray[np.int64]:
-    """Run lengths from differences at distance two, from each mask's fourth number on."""
-    first = first[n_numbers > 0]
-    n_numbers = n_numbers[n_numbers > 0]
-    chained = numbers.copy()
-    chained[first] = 0  # the first number begins no chain
-    sums = np.empty_like(chained)
-    sums[0::2] = np.cumsum(chained[0::2])
-    sums[1::2] = np.cumsum(chained[1::2])
-    # What the two running sums had reached before this mask began.
-    even_base, odd_base = sums[first], np.where(first > 0, sums[first - 1], 0)
-    position = ranges(np.zeros_like(first), n_numbers)
-    before = np.where(
-        position % 2 == 0, np.repeat(even_base, n_numbers), np.repeat(odd_base, n_numbers)
-    )
-    runs = sums - before
-    runs[first] = numbers[first]
-    return runs
 
 
 def _unwrapped(value: Any) -> Any:

@@ -7,7 +7,12 @@ by C code alone, which is where the speed comes from.
 
 from __future__ import annotations
 
-from typing import Any, ClassVar, TypeAlias, cast
+import math
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any, ClassVar, Literal, TypeAlias, cast
+
+import numpy as np
 
 
 class Refusal(Exception):  # noqa: N818  # an answer, turned into a SourceError by loading.py
@@ -82,21 +87,63 @@ class AttributeDict(dict[Any, Any], metaclass=_Sealed):
         """Ignore it: addict gives the object itself, attrdict a copy and two settings."""
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class ArrayKind:
+    """What arrays of one dtype, shape and order have in common; made once, compared by identity.
+
+    Attributes:
+        dtype: a plain numeric one.
+        shape: of each array.
+        order: of the elements in memory.
+        n_bytes: of each array, as dtype and shape demand.
+    """
+
+    dtype: np.dtype[Any]
+    shape: tuple[int, ...]
+    order: Literal["C", "F"]
+    n_bytes: int
+
+
+class _KindsByShape(dict[object, ArrayKind]):
+    """The array kinds of one dtype and order; an unknown shape is checked and added."""
+
+    __slots__ = ("dtype", "order")
+
+    def __init__(self, name: str, order: Literal["C", "F"]) -> None:
+        self.dtype = np.dtype(name)
+        self.order = order
+
+    def __missing__(self, shape: object) -> ArrayKind:
+        possible = type(shape) is tuple and len(shape) <= _MOST_DIMENSIONS
+        sizes = cast(tuple[Any, ...], shape)
+        if not possible or any(type(n) is not int or not 0 <= n < _LONGEST_SIDE for n in sizes):
+            raise Refusal("an array", "of an impossible shape")
+        n_bytes = self.dtype.itemsize * math.prod(sizes)
+        kind = self[shape] = ArrayKind(self.dtype, sizes, self.order, n_bytes)
+        return kind
+
+
+_MOST_DIMENSIONS = 8
+_LONGEST_SIDE = 1 << 40
+
+
 class DType(metaclass=_Sealed):
-    """A plain numeric `numpy.dtype`; `name` is what numpy makes the same dtype from."""
+    """A plain numeric `numpy.dtype`, with the kinds of its arrays that have occurred."""
 
-    __slots__ = ("code", "name")
+    __slots__ = ("code", "kinds", "kinds_in_fortran_order")
 
-    PLAIN: ClassVar = frozenset("b1 i1 i2 i4 i8 u1 u2 u4 u8 f2 f4 f8".split())
-
+    CODES: ClassVar = frozenset("b1 i1 i2 i4 i8 u1 u2 u4 u8 f2 f4 f8".split())
+    BYTE_ORDERS: ClassVar = frozenset("<>|=")
     code: str
-    name: str
+    kinds: _KindsByShape
+    kinds_in_fortran_order: _KindsByShape
 
     def __new__(cls, code: object = None, align: object = False, copy: object = False) -> DType:
-        if type(code) is not str or code not in cls.PLAIN:
+        if type(code) is not str or code not in cls.CODES:
             raise Refusal("numpy.dtype", f"dtype {_short(code)} is not a plain number")
         dtype = super().__new__(cls)
-        dtype.code = dtype.name = code
+        dtype.code = code
+        dtype._start(code)
         return dtype
 
     def __setstate__(self, state: object) -> None:
@@ -105,20 +152,75 @@ class DType(metaclass=_Sealed):
         if not plain or cast(tuple[Any, ...], state)[2:] != (None, None, None, -1, -1, 0):
             raise Refusal("numpy.dtype", f"dtype state {_short(state)} is not that of a number")
         order = cast(tuple[Any, ...], state)[1]
-        if type(order) is not str or order not in ("<", ">", "|", "="):
+        if type(order) is not str or order not in self.BYTE_ORDERS:
             raise Refusal("numpy.dtype", f"byte order {_short(order)} does not exist")
-        self.name = order + self.code
+        self._start(order + self.code)
+
+    def _start(self, name: str) -> None:
+        self.kinds = _KindsByShape(name, "C")
+        self.kinds_in_fortran_order = _KindsByShape(name, "F")
 
 
-ArrayPieces: TypeAlias = tuple[Any, Any, Any, Any]
-"""An array not yet decoded: (raw bytes, DType or dtype string, shape, "C" or "F")."""
+PickledArray: TypeAlias = tuple[bytes | bytearray, ArrayKind]
+"""An array whose bytes agree with its kind, not yet decoded."""
+
+
+def array_from_buffer(raw: Any, dtype: Any, shape: object, order: object) -> PickledArray:
+    """`numpy.core.numeric._frombuffer`.
+
+    The pieces are checked here, while they are in the processor's cache: going through hundreds
+    of thousands of small objects again afterwards takes several times longer.
+    """
+    kind = (dtype.kinds if order == "C" else dtype.kinds_in_fortran_order)[shape]
+    if len(raw) != kind.n_bytes or order not in ("C", "F"):
+        raise Refusal(
+            "an array", f"of {kind.n_bytes} bytes by its shape and dtype, but of {len(raw)} in fact"
+        )
+    return raw, kind
 
 
 class ReconstructedArray(list[Any], metaclass=_Sealed):
-    """An array of protocol 4 and earlier: [version, shape, DType, is Fortran order, raw bytes]."""
+    """An array of protocol 4 and earlier: empty at first, then [raw bytes, kind]."""
 
     __slots__ = ()
-    __setstate__ = list.extend
+
+    def __setstate__(self, state: object) -> None:
+        if type(state) is not tuple or len(state) != 5:
+            raise Refusal("numpy.ndarray", "with a state that is not an array's")
+        _, shape, dtype, is_fortran, raw = state
+        order = "F" if is_fortran is True else "C"
+        self[:] = array_from_buffer(_bytes_of(raw), dtype, shape, order)
+
+
+def array_to_be_filled(subtype: object, shape: object, typecode: object) -> ReconstructedArray:
+    """`numpy.core.multiarray._reconstruct`."""
+    if subtype is not NDARRAY:
+        raise Refusal("numpy.core.multiarray._reconstruct", f"of {_short(subtype)}, not ndarray")
+    return ReconstructedArray()
+
+
+def numpy_scalar(dtype: object, raw: object = b"") -> PickledArray:
+    """`numpy.core.multiarray.scalar`."""
+    return array_from_buffer(_bytes_of(raw), dtype, (), "C")
+
+
+def deltacamera_array(raw: object, dtype: object, shape: object) -> PickledArray:
+    """`deltacamera.decorators._reconstruct_array`."""
+    return array_from_buffer(raw, _dtype_of_name(dtype), shape, "C")
+
+
+@lru_cache(maxsize=64)  # for there are about 40
+def _dtype_of_name(name: object) -> DType:
+    if type(name) is not str or name[:1] not in DType.BYTE_ORDERS:
+        raise Refusal("deltacamera.decorators._reconstruct_array", f"of dtype {_short(name)}")
+    dtype = DType(name[1:])
+    dtype.__setstate__((3, name[:1], None, None, None, -1, -1, 0))
+    return dtype
+
+
+def _bytes_of(raw: object) -> object:
+    """Python 2's bytes arrive as latin-1 text."""
+    return raw.encode("latin1") if type(raw) is str else raw
 
 
 class Inert:
@@ -136,28 +238,6 @@ class Inert:
 NDARRAY = Inert("numpy.ndarray")
 TUPLE = Inert("builtins.tuple")
 RLE_MASK = Inert("rlemasklib.RLEMask")
-
-
-def array_from_buffer(raw: object, dtype: object, shape: object, order: object) -> ArrayPieces:
-    """`numpy.core.numeric._frombuffer`."""
-    return raw, dtype, shape, order
-
-
-def array_to_be_filled(subtype: object, shape: object, typecode: object) -> ReconstructedArray:
-    """`numpy.core.multiarray._reconstruct`."""
-    if subtype is not NDARRAY:
-        raise Refusal("numpy.core.multiarray._reconstruct", f"of {_short(subtype)}, not ndarray")
-    return ReconstructedArray()
-
-
-def numpy_scalar(dtype: object, raw: object = b"") -> ArrayPieces:
-    """`numpy.core.multiarray.scalar`."""
-    return raw, dtype, (), "C"
-
-
-def deltacamera_array(raw: object, dtype: object, shape: object) -> ArrayPieces:
-    """`deltacamera.decorators._reconstruct_array`."""
-    return raw, dtype, shape, "C"
 
 
 def latin1_bytes(text: object, encoding: object = "latin1") -> bytes:

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
-from pipeline.unpickling.annotations import Attributes
+from pipeline.unpickling.annotations import Examples
 from pipeline.unpickling.arrays import INTEGERS, decode_ragged, flags_per_run
-from pipeline.unpickling.fields import column, readings
+from pipeline.unpickling.fields import readings
 
 _SURFACE_VERTICES = 6890  # of SMPL's mesh
 
@@ -34,9 +33,9 @@ class SurfacePoints:
     weights: npt.NDArray[np.float32]
 
 
-def surface_points(examples: Sequence[Attributes]) -> SurfacePoints:
+def surface_points(examples: Examples) -> SurfacePoints:
     """`densepose` of 2D examples; the unfinished (pixels, (I, U, V)) form is MALFORMED."""
-    values = column(examples, "densepose")
+    values = examples.column("densepose")
     triples = [
         value if type(value) in (tuple, list) and len(value) == 3 else (None, None, None)
         for value in values
