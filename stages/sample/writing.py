@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,7 +13,7 @@ import joblib
 import numpy as np
 from tqdm import tqdm
 
-from errors import ConfigError
+from errors import BusyError, ConfigError
 from stages.sample.body import rest_body
 from stages.sample.pictures import take_picture
 from stages.sample.plans import PicturePlan, plan_pictures
@@ -38,9 +40,14 @@ def write_sample(
 
     Raises:
         ConfigError: the folder holds pickles that are not a sample's; they are left alone.
+        BusyError: another process is making a sample there.
     """
+    with _claimed(settings.out):
+        _write(settings, with_images=with_images, progress=progress)
+
+
+def _write(settings: SampleSettings, *, with_images: bool, progress: bool) -> None:
     out = settings.out
-    _claim(out)
     for recipe in RECIPES.values():
         (out / recipe.file_name).unlink(missing_ok=True)
     write_body(out / "body.npz")
@@ -75,8 +82,9 @@ def write_body(path: Path) -> None:
         temporary.unlink(missing_ok=True)
 
 
-def _claim(out: Path) -> None:
-    """Mark the folder as a sample's, unless somebody's own pickles lie there."""
+@contextlib.contextmanager
+def _claimed(out: Path) -> Iterator[None]:
+    """Mark the folder as a sample's and hold it, unless somebody's own pickles lie there."""
     marker = out / MARKER_NAME
     if not marker.exists():
         for recipe in RECIPES.values():
@@ -89,7 +97,19 @@ def _claim(out: Path) -> None:
                     next_command="choose another folder with --out",
                 )
     out.mkdir(parents=True, exist_ok=True)
-    marker.write_text("Made by `cli.py sample`, which may replace everything here.\n")
+    with marker.open("a+", encoding="utf-8") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            raise BusyError(
+                "another process is making a sample in this folder",
+                where=str(out),
+                next_command="wait until it is done, or choose another folder with --out",
+            ) from error
+        file.truncate(0)
+        file.write("Made by `cli.py sample`, which may replace everything here.\n")
+        file.flush()
+        yield
 
 
 def _take_all(

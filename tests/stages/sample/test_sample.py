@@ -13,7 +13,7 @@ import pytest
 from pycocotools import mask as coco_mask
 from test_posepile_pickles import _load
 
-from errors import ConfigError
+from errors import BusyError, ConfigError
 from pipeline.datasets import DATASETS
 from stages.sample import SampleSettings, write_sample, writing
 from stages.sample.pictures import take_picture
@@ -228,6 +228,17 @@ def test_somebody_elses_pickles_are_left_alone(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="refusing to overwrite"):
         write_sample(SampleSettings(out=tmp_path, examples=1), progress=False)
     assert _files(tmp_path) == {"behave.pkl": b"precious"}
+
+
+def test_two_runs_do_not_mix_in_one_folder(tmp_path: Path) -> None:
+    settings = SampleSettings(out=tmp_path, examples=1, jobs=1)
+    with (
+        writing._claimed(tmp_path),
+        pytest.raises(BusyError, match="another process"),
+    ):
+        write_sample(settings, with_images=False, progress=False)
+    write_sample(settings, with_images=False, progress=False)
+    assert len(list(tmp_path.glob("*.pkl"))) == 5
 
 
 def test_a_run_that_is_cut_short_leaves_no_pickle(
