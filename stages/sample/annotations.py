@@ -55,7 +55,7 @@ def annotate(
     """
     places = posed.points(recipe.point_names)
     bbox = _box(own_mask)
-    encoded = coco_mask.encode(np.asfortranarray(mask, dtype=np.uint8))
+    encoded = coco_mask.encode(np.asfortranarray(mask.view(np.uint8)))
     counts = (bytes(encoded["counts"]), (view.size[0], view.size[1]))
     if recipe.form.dimensions == 2:
         joints = _pixels_with_gaps(places, view, is_visible, rng)

@@ -328,7 +328,15 @@ def _rotation_z(angle: float) -> Array:
 
 
 def _euler(xyz: tuple[float, float, float]) -> Array:
-    return _rotation_y(xyz[1]) @ _rotation_x(xyz[0]) @ _rotation_z(xyz[2])
+    """First about z, then x, then y."""
+    (cx, cy, cz), (sx, sy, sz) = map(math.cos, xyz), map(math.sin, xyz)
+    return np.array(
+        [
+            [cy * cz + sx * sy * sz, sx * sy * cz - cy * sz, cx * sy],
+            [cx * sz, cx * cz, -sx],
+            [sx * cy * sz - sy * cz, sy * sz + sx * cy * cz, cx * cy],
+        ]
+    )
 
 
 def _look_around(angles: Angles, rng: np.random.Generator) -> None:

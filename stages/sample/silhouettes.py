@@ -16,11 +16,12 @@ from stages.sample.viewpoints import View
 def sketch_mask(posed: PosedBody, view: View) -> Array:
     """A person's outline as if nothing stood before them, bool (H, W)."""
     pixels, _ = view.project(posed.outline)
-    mask = np.zeros(view.size, np.uint8)
-    limited = np.round(np.clip(pixels, -4000, 4000)).astype(np.int32)
+    # Drawn transposed, so that the mask is in the column order of COCO's run lengths.
+    mask = np.zeros(view.size[::-1], np.uint8)
+    limited = np.round(np.clip(pixels[:, ::-1], -4000, 4000)).astype(np.int32)
     for part in _parts():
         cv2.fillConvexPoly(mask, cv2.convexHull(limited[part]), 1)
-    return mask.view(bool)
+    return mask.view(bool).T
 
 
 @functools.cache
