@@ -213,6 +213,24 @@ def test_the_absolute_loss_counts_before_its_start_but_does_not_pull() -> None:
     assert np.abs(gradients[5000] - expected).max() > 1e-5
 
 
+def test_a_prediction_behind_the_camera_has_no_projected_loss() -> None:
+    # With the principal point at the corner, a point on the axis projects there from behind too.
+    truth, behind = (tf.constant([[[0.0, 0.0, z], [0.1, 0.0, 2.0]]]) for z in (2.0, -1.0))
+    found = loss_with_3d_truth(
+        truth,
+        behind + tf.constant([[[0.0, 0.0, 0.0], [0.1, 0.0, 0.0]]]),
+        intrinsics=tf.constant([[[100.0, 0, 0], [0, 100, 0], [0, 0, 1]]]),
+        validity=tf.constant([[True, True]]),
+        root_index=tf.constant([-1]),
+        uncert=tf.constant([[0.1, 0.1]]),
+        step=0,
+        loss=LossSettings(nll_loss=False),
+        head=HEAD,
+    )
+    # Of the second point alone: 5 px in u.
+    np.testing.assert_allclose(found.projected, 5 * 2.2 / 256 / np.sqrt(2), rtol=1e-5)
+
+
 def test_an_infinite_absolute_loss_is_forgiven_before_its_start() -> None:
     scene = random_scene(7)
     broken = LossSettings(absloss_uncert_factor=float("inf"))

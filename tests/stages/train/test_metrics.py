@@ -57,6 +57,11 @@ def test_procrustes_does_not_mirror() -> None:
     mirrored = scene.truth * [-1, 1, 1]
     aligned = align(mirrored, scene.truth, scene.validity)
     assert np.abs(aligned - scene.truth)[scene.validity].max() > 0.1
+    # No other scale would fit better.
+    for n in range(4):
+        fitted, wanted = (x[n][scene.validity[n]] for x in (aligned, scene.truth))
+        fitted, wanted = fitted - fitted.mean(axis=0), wanted - wanted.mean(axis=0)
+        assert (fitted * wanted).sum() == pytest.approx((fitted**2).sum(), rel=1e-3)
     # What it found is a proper similarity: triple products keep their sign.
     corners = [0, *np.flatnonzero(scene.validity[0])[1:4]]
     before, after = (

@@ -85,7 +85,7 @@ def numpy_full_perspective(n: Floats, points: Floats, usable: np.ndarray, regul:
     return r * [c, c, c / a]
 
 
-@pytest.mark.parametrize("regularization", [1e-4, 1e-2])
+@pytest.mark.parametrize("regularization", [1e-4, 1.0])
 def test_the_full_perspective_reference_solves_the_regularised_equations(
     regularization: float,
 ) -> None:
@@ -160,6 +160,22 @@ def test_points_out_of_view_are_placed_by_the_3d_head_alone() -> None:
         for pixels in (far, coords2d)
     )
     np.testing.assert_array_equal(found[:, -1], other[:, -1])
+
+
+def test_points_behind_the_camera_are_placed_by_the_3d_head_alone() -> None:
+    scene = random_scene(12)
+    coords2d, coords3d, intrinsics = perfect_heads(scene)
+    behind = tf.concat([coords3d[:, :-1], coords3d[:, -1:] - tf.constant([0.0, 0, 10])], axis=1)
+    mask = tf.constant(np.arange(30) < 29)[tf.newaxis] & tf.ones([5, 30], tf.bool)
+    how = replace(TRAINING, output_border=-1e6)
+    rigid, found = (
+        reconstruct_absolute(
+            coords2d, behind, intrinsics=intrinsics, mask=mask, how=how, mix=mix, head=HEAD
+        )
+        for mix in (1.0, 0.0)
+    )
+    assert (rigid[:, -1, 2].numpy() < 0).all()
+    np.testing.assert_allclose(found[:, -1], rigid[:, -1], rtol=1e-6)
 
 
 def test_a_mix_of_one_is_the_3d_based_estimate_and_of_zero_lies_on_the_rays() -> None:
