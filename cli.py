@@ -246,6 +246,154 @@ def inspect(dataset: str, split: str | None, example: int | None, as_json: bool)
     run(store_path(dataset), split=split, row=example, as_json=as_json)
 
 
+@cli.command()
+@click.argument("dataset_or_store")
+@click.option("--repair", is_flag=True, help="Replace what is damaged, from cache or source.")
+@click.option("--annotations", type=FILE, help="The pickle, for --repair (default: params.yaml).")
+@click.option("--images", type=FILE, help="Folder that image_path is relative to, for --repair.")
+@click.option("--cache", type=FILE, help="Where built blocks live (default: params.yaml).")
+@click.option("--jobs", type=click.IntRange(min=1), help="Blocks at a time (default: all cores).")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
+def verify(
+    dataset_or_store: str,
+    repair: bool,
+    annotations: Path | None,
+    images: Path | None,
+    cache: Path | None,
+    jobs: int | None,
+    as_json: bool,
+) -> None:
+    """Check every byte of a store and every example in it; exits 1 if anything is wrong.
+
+    \b
+    Examples:
+      cli.py verify agora
+      cli.py verify data/stores/agora.zarr --repair
+    """
+    import dataclasses
+
+    from stages.prepare.settings import PrepareSettings, dataset_files, store_path
+    from stages.settings import load_section
+    from stages.verify.repair import verify_and_repair
+    from stages.verify.run import finding_lines
+    from stages.verify.run import verify as run
+
+    store = store_path(dataset_or_store)
+    if not repair:
+        report = run(store, n_jobs=jobs or _n_cores())
+        click.echo(json.dumps(report.to_json(), indent=1) if as_json else report.summary())
+    else:
+        settings = load_section(PrepareSettings, "prepare")
+        if cache is not None:
+            settings = dataclasses.replace(settings, cache=cache)
+        repaired = verify_and_repair(
+            store,
+            settings=settings,
+            find_files=lambda name: dataset_files(name, annotations=annotations, images=images),
+            n_jobs=jobs or _n_cores(),
+        )
+        report = repaired.left
+        click.echo(json.dumps(repaired.to_json(), indent=1) if as_json else repaired.summary())
+    if not report.is_sound:
+        if not as_json:
+            click.echo("\n".join(finding_lines(report.findings)), err=True)
+        raise click.exceptions.Exit(EXIT_FAILED)
+
+
+@cli.command()
+@click.option("--store", "stores", type=FILE, multiple=True, help="Train on these stores only.")
+@click.option("--steps", type=click.IntRange(min=1), help="Optimiser steps (default: params.yaml).")
+@click.option("--out", type=FILE, help="Folder of the model (default: params.yaml).")
+def train(stores: tuple[Path, ...], steps: int | None, out: Path | None) -> None:
+    """Train a localizer from the stores. The same command goes on where a killed run stopped.
+
+    \b
+    Examples:
+      cli.py train
+      cli.py train --store data/stores/mads.zarr --steps 200 --out models/mads_only
+    """
+    import dataclasses
+
+    from stages.settings import load_section
+    from stages.train import run
+    from stages.train.settings import TrainSettings
+
+    settings = load_section(TrainSettings, "train")
+    if steps is not None:
+        optimisation = dataclasses.replace(settings.optimisation, training_steps=steps)
+        settings = dataclasses.replace(settings, optimisation=optimisation)
+    if out is not None:
+        settings = dataclasses.replace(settings, data=dataclasses.replace(settings.data, out=out))
+    model = run(settings, stores=stores)
+    click.echo(f"saved {model}")
+
+
+@cli.command()
+@click.option("--model", type=FILE, help="Folder of the model (default: params.yaml).")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
+def evaluate(model: Path | None, as_json: bool) -> None:
+    """Measure a trained model on people it never saw, beside the mean pose.
+
+    Example: cli.py evaluate --json
+    """
+    import dataclasses
+
+    from stages.evaluate import run, summary_lines
+    from stages.evaluate.settings import EvaluateSettings
+    from stages.settings import load_section
+
+    settings = load_section(EvaluateSettings, "evaluate")
+    if model is not None:
+        settings = dataclasses.replace(settings, model=model)
+    metrics = run(settings)
+    click.echo(json.dumps(metrics, indent=1) if as_json else "\n".join(summary_lines(metrics)))
+    if not as_json:
+        click.echo(f"plots and predictions: {settings.out}")
+
+
+@cli.group()
+def cache() -> None:
+    """The built blocks that stores are linked from."""
+
+
+@cache.command("ls")
+@click.option("--cache", "directory", type=FILE, help="Which cache (default: params.yaml).")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
+def cache_ls(directory: Path | None, as_json: bool) -> None:
+    """List the blocks, their sizes, and the stores that refer to them."""
+    from cache.collect import list_blocks
+
+    blocks = list_blocks(directory or _cache_directory())
+    if as_json:
+        entries = [{"key": b.key, "bytes": b.size_bytes, "stores": list(b.stores)} for b in blocks]
+        click.echo(json.dumps(entries, indent=1))
+        return
+    for block in blocks:
+        users = ", ".join(Path(store).stem for store in block.stores) or "-"
+        click.echo(f"{block.key[:16]}  {block.size_bytes:>12,}  {users}")
+    used = sum(block.size_bytes for block in blocks if block.stores)
+    total = sum(block.size_bytes for block in blocks)
+    click.echo(f"{len(blocks)} blocks, {total:,} bytes, {total - used:,} of them in no store")
+
+
+@cache.command("gc")
+@click.option("--cache", "directory", type=FILE, help="Which cache (default: params.yaml).")
+def cache_gc(directory: Path | None) -> None:
+    """Remove the blocks that no published store refers to."""
+    from cache.collect import collect_garbage
+
+    removed = collect_garbage(directory or _cache_directory())
+    freed = sum(block.size_bytes for block in removed)
+    click.echo(f"{len(removed)} blocks removed, {freed:,} bytes freed")
+
+
+def _cache_directory() -> Path:
+    from stages.prepare.settings import PrepareSettings
+    from stages.settings import load_section
+
+    return load_section(PrepareSettings, "prepare").cache
+
+
 def main() -> NoReturn:
     cli.main()
     raise AssertionError("main() leaves by itself")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -43,6 +45,15 @@ def launch(settings: TrainSettings) -> Path:
     return launch_on(settings, stores, load_canonical_body(data.body))
 
 
+def launch_on_paths(settings: TrainSettings, paths: Sequence[Path]) -> Path:
+    """`launch` with stores anywhere, known by the dataset that each says it holds."""
+    stores: dict[str, StoreReader] = {}
+    for path in paths:
+        store = Store.open(path)
+        stores[str(store.attributes["dataset"])] = store
+    return launch_on(settings, stores, load_canonical_body(settings.data.body))
+
+
 def launch_on(
     settings: TrainSettings, stores: Mapping[str, StoreReader], body: CanonicalBody
 ) -> Path:
@@ -65,7 +76,8 @@ def launch_on(
     )
     model = LocalizerModel(settings, table=table, bounds=canonical_bounds(body))
     try:
-        return train(TrainingRun(settings, model, stream, sources, settings.data.out))
+        digest = data_digest(stores, body)
+        return train(TrainingRun(settings, model, stream, sources, digest, settings.data.out))
     finally:
         stream.close()
 
@@ -89,6 +101,21 @@ def open_sources(
             if len(source):
                 sources.append(source)
     return sources
+
+
+def data_digest(stores: Mapping[str, StoreReader], body: CanonicalBody) -> str:
+    """Tells other data apart: the stores' attributes (with the digest of their source), usable
+    rows, and the body's places.
+    """
+    digest = hashlib.sha256()
+    for dataset, store in stores.items():
+        digest.update(json.dumps([dataset, dict(store.attributes)], sort_keys=True).encode())
+        for split in store.splits.values():
+            digest.update(np.asarray(split.usable_rows, np.int64).tobytes())
+    digest.update(body.vertices.tobytes())
+    for name, place in sorted(body.joints.items()):
+        digest.update(name.encode() + place.tobytes())
+    return digest.hexdigest()
 
 
 def canonical_bounds(body: CanonicalBody) -> npt.NDArray[np.float32]:
