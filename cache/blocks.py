@@ -122,11 +122,17 @@ class BlockCache:
     Blocks may be built from several threads. Leaving the context stops those that are under way
     and removes what they have written.
 
-    With `must_rebuild`, blocks that are there are built anew and replaced.
+    Args:
+        must_rebuild: blocks that are there are built anew and replaced.
+        by_digest: a block counts as there only if every byte of it is right; without, files that
+            look untouched are trusted.
     """
 
-    def __init__(self, directory: Path, *, must_rebuild: bool = False) -> None:
+    def __init__(
+        self, directory: Path, *, must_rebuild: bool = False, by_digest: bool = False
+    ) -> None:
         self.directory = directory
+        self._by_digest = by_digest
         self.blocks_directory = directory / "blocks"
         self._must_rebuild = must_rebuild
         self._work: WorkDirectory | None = None
@@ -158,12 +164,8 @@ class BlockCache:
     def block_directory(self, key: str) -> Path:
         return self.blocks_directory / key[:2] / key
 
-    def find(self, key: str, *, by_digest: bool = False) -> Block | None:
-        """The block of this key, if it is there whole.
-
-        Args:
-            by_digest: read every byte, instead of trusting files that look untouched.
-        """
+    def find(self, key: str) -> Block | None:
+        """The block of this key, if it is there whole."""
         directory = self.block_directory(key)
         try:
             record = json.loads((directory / RECORD_NAME).read_bytes())
@@ -171,7 +173,7 @@ class BlockCache:
             shards = {name: shard_from_json(r) for name, r in record["shards"].items()}
             rejections = tuple(Rejection(*rejected) for rejected in record["rejections"])
             if not is_sound or not all(
-                _is_whole(directory / name, shard, by_digest=by_digest)
+                _is_whole(directory / name, shard, by_digest=self._by_digest)
                 for name, shard in shards.items()
                 if shard is not None
             ):

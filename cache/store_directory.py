@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
+import stat
 from pathlib import Path
 
 from cache.manifest import MANIFEST_NAME, Manifest, parse_manifest
@@ -61,6 +62,14 @@ class StoreDirectory:
         with os.fdopen(self.open(name), "rb") as file:
             return file.read()
 
+    def list(self) -> set[str]:
+        """Everything in the store that is not a directory, by its path relative to the store."""
+        return {
+            f"{folder}/{name}".removeprefix("./")
+            for folder, folders, names, fd in os.fwalk(".", dir_fd=self._fd)
+            for name in [*names, *(f for f in folders if _is_link(f, fd))]
+        }
+
     def read_manifest(self) -> Manifest:
         """The manifest.
 
@@ -108,6 +117,10 @@ def _open_directory(path: Path) -> int:
         ) from error
     except OSError as error:
         raise StoreError("cannot open the store", where=str(path), cause=error.strerror) from error
+
+
+def _is_link(name: str, folder: int) -> bool:
+    return stat.S_ISLNK(os.stat(name, dir_fd=folder, follow_symlinks=False).st_mode)
 
 
 def _stands_at(fd: int, path: Path) -> bool:
