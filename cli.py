@@ -36,7 +36,7 @@ class _Group(click.Group):
         signal.signal(signal.SIGTERM, _terminate)
         signal.signal(signal.SIGHUP, _terminate)
         try:
-            super().main(*args, **{**kwargs, "standalone_mode": False})
+            code = super().main(*args, **{**kwargs, "standalone_mode": False})
         except click.exceptions.Exit as error:
             _leave(error.exit_code)
         except click.ClickException as error:
@@ -65,7 +65,7 @@ class _Group(click.Group):
                 err=True,
             )
             _leave(EXIT_FAILED)
-        _leave(0)
+        _leave(code if isinstance(code, int) else 0)  # what a command gives to Exit comes back here
 
 
 @click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"]})
