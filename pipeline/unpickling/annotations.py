@@ -27,6 +27,13 @@ _KINDS: dict[type, tuple[int, type]] = {
 }
 _MOST_JOINTS = 10_000
 
+# Attributes that the column functions check by themselves.
+_READ = frozenset("image_path world_coords bbox camera mask parameters coords densepose".split())
+_CONTAINERS: frozenset[type] = frozenset(
+    {list, tuple, dict, set, frozenset, standins.AttributeDict, *standins.Record.__subclasses__()}
+)
+_DEEPEST = 100
+
 
 @dataclass(frozen=True, slots=True)
 class Examples:
@@ -142,12 +149,35 @@ def _examples(splits: object, example_type: type, malformed: _Malformed) -> Mapp
     if any(type(key) is not int for key in splits) or set(splits) != {0, 1, 2}:
         keys = ", ".join(_kind(key) if type(key) is not int else str(key) for key in splits)
         raise malformed(f"expected the splits 0, 1 and 2, found {printable(keys)}", place)
-    return {
-        name: Examples.from_attributes(
-            _split_examples(splits[number], name, example_type, malformed)
-        )
-        for number, name in enumerate(_SPLITS)
-    }
+    by_split = {}
+    for number, name in enumerate(_SPLITS):
+        records = _split_examples(splits[number], name, example_type, malformed)
+        by_split[name] = examples = Examples.from_attributes(records)
+        for attribute, values in examples.columns.items():
+            known = type(attribute) is str and attribute in _READ
+            if nesting_exceeds([v for v in values if type(v) is list] if known else values):
+                named = printable(attribute) if type(attribute) is str else "some attribute"
+                raise malformed(f"lists within lists without end in `{named}`", f"split {name}")
+    return by_split
+
+
+def nesting_exceeds(values: Iterable[object], *, deepest: int = _DEEPEST) -> bool:
+    """Whether containers stand within containers more than `deepest` times.
+
+    Reading such a thing is harmless, but walking through it later is not: comparing, printing or
+    freeing it can exhaust the stack.
+    """
+    seen: set[int] = set()
+    level: list[Any] = list(values)
+    for _ in range(deepest):
+        if not level or not _CONTAINERS.intersection(map(type, level)):
+            return False
+        containers: list[Any] = [v for v in level if type(v) in _CONTAINERS and id(v) not in seen]
+        seen.update(map(id, containers))
+        level = []
+        for container in containers:
+            level.extend(container.values() if isinstance(container, dict) else container)
+    return True
 
 
 def _split_examples(
