@@ -2,161 +2,88 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import cv2
 import numpy as np
 from pycocotools import mask as coco_mask
 
-from stages.sample.body import rest_body
+from stages.sample.composition import DatasetWorld
 from stages.sample.people import PosedBody
-from stages.sample.posepile_pickles import CameraRecord, ExampleRecord
 from stages.sample.recipes import Recipe
-from stages.sample.scenes import Sight
+from stages.sample.records import CameraRecord, ExampleRecord
 from stages.sample.surface import Array
+from stages.sample.surface_points import SurfacePoints
 from stages.sample.viewpoints import View
 
 _HIDDEN_BEHIND_M = 0.35  # a joint lies inside the flesh, so it is always a little behind it
-_SURFACE_POINTS = (100, 181)
-_SURFACE_CANDIDATES = 480
-_MASK_FORMS = ("counts", "zcounts", "list", "none")
+_GUESSED_SHARE = 0.6  # of the hidden joints are annotated all the same
+_FORGOTTEN_SHARE = 0.02
+_MASK_FORMS = {"counts": 0.62, "zcounts": 0.08, "list": 0.15, "none": 0.15}
+_SPARSE_SHARE = 0.25
+_NO_MASK_SHARE = 0.1  # of 2D examples
+_PARAMETERS_SHARE = 0.4
+
+
+@dataclass(frozen=True, slots=True)
+class Observed:
+    """What a picture shows of one person.
+
+    Attributes:
+        own_mask: bool (H, W), the person's visible pixels; the box is theirs.
+        mask: bool (H, W), what the example's mask shows.
+        depths: float32 (n H, n W), distance of what each n-th of a pixel sees, metres; None where
+            nothing was rendered.
+        surface: annotated surface points, dense datasets only.
+    """
+
+    own_mask: Array
+    mask: Array
+    depths: Array | None
+    surface: SurfacePoints | None
 
 
 def annotate(
     recipe: Recipe,
-    *,
     posed: PosedBody,
-    rotations: Array,
+    *,
     view: View,
+    world: DatasetWorld,
+    observed: Observed,
     split: int,
     image_path: str,
-    own_mask: Array,
-    mask: Array,
-    is_visible: Any,
-    surface: tuple[Array, Array, Array] | None,
     rng: np.random.Generator,
-    world: tuple[Array, Array],
 ) -> ExampleRecord:
-    """One example.
-
-    Args:
-        recipe: the dataset's.
-        posed: the person.
-        rotations: float64 (B, 3, 3) of the bones relative to their parents.
-        view: camera.
-        split: PosePile's number.
-        image_path: relative to the data root.
-        own_mask: bool (H, W), the person's visible pixels; the box is theirs.
-        mask: bool (H, W), what the example's mask shows.
-        is_visible: (pixels (J, 2), depths (J,)) -> bool (J,), or None if nothing is known.
-        surface: the annotated surface points, dense datasets only.
-        rng: decides the gaps.
-        world: rotation (3, 3) and offset (3,) from our world to the dataset's, metres.
-    """
+    """One example; `rng` decides its gaps."""
     places = posed.points(recipe.point_names)
-    bbox = _box(own_mask)
-    encoded = coco_mask.encode(np.asfortranarray(mask.view(np.uint8)))
-    counts = (bytes(encoded["counts"]), (view.size[0], view.size[1]))
+    bbox = _box(observed.own_mask)
+    encoded = coco_mask.encode(np.asfortranarray(observed.mask.view(np.uint8)))
+    mask = (bytes(encoded["counts"]), view.size)
     if recipe.form.dimensions == 2:
-        joints = _pixels_with_gaps(places, view, is_visible, rng)
         return ExampleRecord(
             split=split,
             image_path=image_path,
-            joints=joints,
+            joints=_pixels_with_gaps(places, view, observed.depths, rng),
             bbox=bbox,
-            mask=None if rng.random() < 0.1 else counts,
-            densepose=surface,
+            mask=None if rng.random() < _NO_MASK_SHARE else mask,
+            densepose=observed.surface,
         )
-    turn, offset = world
-    is_sparse = bool(rng.random() < 0.25)
-    form = "zcounts" if is_sparse else str(rng.choice(_MASK_FORMS, p=(0.62, 0.08, 0.15, 0.15)))
-    camera = CameraRecord(
-        rotation=(view.rotation @ turn.T).astype(np.float32),
-        position=(1000.0 * (turn @ view.position + offset)).astype(np.float32),
-        intrinsics=view.intrinsics.astype(np.float32),
-        distortion=_coefficients(recipe, view),
-        world_up=recipe.world_up.astype(np.float32),
-    )
-    joints = (1000.0 * (np.einsum("ij,nj->ni", turn, places) + offset)).astype(np.float32)
-    parameters = None
-    if recipe.parameters and rng.random() < 0.4:
-        parameters = _parameters(recipe, posed, rotations, turn, rng)
+    is_sparse = bool(rng.random() < _SPARSE_SHARE)
+    form = str(rng.choice(list(_MASK_FORMS), p=list(_MASK_FORMS.values())))
+    form = "zcounts" if is_sparse else form
+    has_parameters = bool(recipe.parameters) and rng.random() < _PARAMETERS_SHARE
     return ExampleRecord(
         split=split,
         image_path=image_path,
-        joints=_with_gaps(recipe, joints, rng),
+        parameters=_parameters(recipe, posed, world, rng) if has_parameters else None,
+        joints=_with_gaps(recipe, world.millimetres(places), rng),
         bbox=bbox,
-        camera=camera,
-        mask=None if form == "none" else counts,
+        camera=_camera(recipe, view, world),
+        mask=None if form == "none" else mask,
         mask_form=form,
         is_sparse=is_sparse,
-        parameters=parameters,
     )
-
-
-def joint_visibility(sight: Sight, view: View) -> Any:
-    """A test for joints: not hidden behind anything by more than their own flesh."""
-    height, width = view.size
-    n = sight.supersampling
-    nearest: Array = np.full(height * width * n * n, np.inf, np.float32)
-    nearest[sight.fragments.pixels] = sight.fragments.depth
-    nearest = nearest.reshape(height * n, width * n)
-
-    def is_visible(pixels: Array, depths: Array) -> Array:
-        x, y = np.round((np.nan_to_num(pixels) + 0.5) * n - 0.5).astype(int).T
-        inside = (x >= 0) & (y >= 0) & (x < width * n) & (y < height * n)
-        seen = nearest[np.clip(y, 0, height * n - 1), np.clip(x, 0, width * n - 1)]
-        visible: Array = inside & (seen > depths - _HIDDEN_BEHIND_M)
-        return visible
-
-    return is_visible
-
-
-def surface_points_in_sight(
-    sight: Sight, view: View, posed: PosedBody, person: int, rng: np.random.Generator
-) -> tuple[Array, Array, Array]:
-    """Some of a person's visible spots: pixels, vertex triplets, barycentric weights."""
-    own = np.flatnonzero(sight.owners == person)
-    count = min(int(rng.integers(*_SURFACE_POINTS)), len(own))
-    chosen = np.sort(rng.choice(own, size=count, replace=False))
-    faces = rest_body().faces
-    triplets = faces[sight.fragments.faces[chosen] - person * len(faces)]
-    return _located(view, posed, triplets, sight.fragments.barycentric[chosen])
-
-
-def surface_points_sketched(
-    view: View, posed: PosedBody, rng: np.random.Generator
-) -> tuple[Array, Array, Array]:
-    """As `surface_points_in_sight`, judging visibility by a coarse map of the outline's depths."""
-    faces = rest_body().faces
-    cells = 40
-    pixels, depth = view.project(posed.outline)
-    low = pixels.min(0)
-    scale = (cells - 1) / (pixels.max(0) - low).max()
-    column, row = ((pixels - low) * scale).astype(int).T
-    nearest = np.full((cells, cells), np.inf)
-    np.minimum.at(nearest, (row, column), depth)
-    candidates = rng.integers(0, len(faces), _SURFACE_CANDIDATES)
-    corners, corner_depth = view.project(posed.vertices(faces[candidates].ravel()))
-    a, b, c = corners.reshape(-1, 3, 2).transpose(1, 2, 0)
-    cross = (b - a)[0] * (c - a)[1] - (b - a)[1] * (c - a)[0]
-    middle = (a + b + c) / 3
-    column, row = np.clip((middle - low[:, None]) * scale, 0, cells - 1).astype(int)
-    seen = (cross < 0) & (corner_depth[::3] < nearest[row, column] + 0.08)
-    seen &= (middle[0] > 1) & (middle[1] > 1)
-    seen &= (middle[0] < view.size[1] - 2) & (middle[1] < view.size[0] - 2)
-    chosen = candidates[seen][: int(rng.integers(*_SURFACE_POINTS))]
-    return _located(view, posed, faces[chosen], rng.dirichlet((1.0, 1.0, 1.0), len(chosen)))
-
-
-def _located(
-    view: View, posed: PosedBody, triplets: Array, weights: Array
-) -> tuple[Array, Array, Array]:
-    weights = weights.astype(np.float64)
-    weights /= weights.sum(1, keepdims=True)
-    corners = posed.vertices(triplets.ravel()).reshape(-1, 3, 3)
-    pixels, _ = view.project(np.einsum("nk,nkc->nc", weights, corners))
-    return pixels.astype(np.float32), triplets.astype(np.int64), weights.astype(np.float32)
 
 
 def _box(mask: Array) -> Array:
@@ -167,14 +94,26 @@ def _box(mask: Array) -> Array:
     return np.array([max(x, 0.0), max(y, 0.0), width, height], np.float32)
 
 
-def _pixels_with_gaps(world: Array, view: View, is_visible: Any, rng: np.random.Generator) -> Array:
-    pixels, depths = view.project(world)
+def _pixels_with_gaps(
+    places: Array, view: View, depths: Array | None, rng: np.random.Generator
+) -> Array:
+    pixels, distances = view.project(places)
     height, width = view.size
     inside = ((pixels > -0.5) & (pixels < [width - 0.5, height - 0.5])).all(1)
-    guessed = rng.random(len(pixels)) < 0.6  # annotators place some hidden joints all the same
-    known = inside if is_visible is None else inside & (is_visible(pixels, depths) | guessed)
-    known &= rng.random(len(pixels)) > 0.02
+    guessed = rng.random(len(pixels)) < _GUESSED_SHARE
+    known = inside & (rng.random(len(pixels)) >= _FORGOTTEN_SHARE)
+    if depths is not None:
+        known &= guessed | _is_visible(pixels, distances, depths, view)
     return np.where(known[:, None], pixels, np.nan).astype(np.float32)
+
+
+def _is_visible(pixels: Array, distances: Array, depths: Array, view: View) -> Array:
+    """Whether joints are hidden behind nothing but their own flesh, bool (J,)."""
+    n = depths.shape[0] // view.size[0]
+    x, y = np.round((pixels + 0.5) * n - 0.5).astype(int).T
+    seen = depths[np.clip(y, 0, depths.shape[0] - 1), np.clip(x, 0, depths.shape[1] - 1)]
+    visible: Array = seen > distances - _HIDDEN_BEHIND_M
+    return visible
 
 
 def _with_gaps(recipe: Recipe, joints: Array, rng: np.random.Generator) -> Array:
@@ -189,30 +128,27 @@ def _with_gaps(recipe: Recipe, joints: Array, rng: np.random.Generator) -> Array
     return joints
 
 
-def dataset_world(recipe: Recipe, rng: np.random.Generator) -> tuple[Array, Array]:
-    """From our world (metres, y up) to one of the dataset's: rotation (3, 3) and offset (3,)."""
-    yaw = rng.uniform(0, 2 * np.pi)
-    c, s = np.cos(yaw), np.sin(yaw)
-    turn = np.array([[c, 0, s], [0, 1, 0], [-s, 0, c]])
-    if recipe.world_up[1] < 0:
-        turn = np.diag([1.0, -1.0, -1.0]) @ turn
-    return turn, np.array([rng.uniform(-2, 2), 0.0, rng.uniform(-2, 2)])
-
-
-def _coefficients(recipe: Recipe, view: View) -> Array | None:
-    if view.distortion is None:
-        return None
-    return view.distortion[: len(recipe.distortion)].astype(np.float32)
+def _camera(recipe: Recipe, view: View, world: DatasetWorld) -> CameraRecord:
+    distortion = view.distortion
+    if distortion is not None:
+        distortion = distortion[: len(recipe.distortion)].astype(np.float32)
+    return CameraRecord(
+        rotation=(view.rotation @ world.rotation.T).astype(np.float32),
+        position=world.millimetres(view.position[None])[0],
+        intrinsics=view.intrinsics.astype(np.float32),
+        distortion=distortion,
+        world_up=recipe.world_up.astype(np.float32),
+    )
 
 
 def _parameters(
-    recipe: Recipe, posed: PosedBody, rotations: Array, turn: Array, rng: np.random.Generator
+    recipe: Recipe, posed: PosedBody, world: DatasetWorld, rng: np.random.Generator
 ) -> dict[str, Any]:
     """Body-model parameters in the models' own layout: 24 rotations, or 22 with face and hands."""
     model = str(rng.choice(recipe.parameters))
-    in_world = rotations.copy()
-    in_world[0] = turn @ in_world[0]
-    vectors = np.concatenate([cv2.Rodrigues(rotation)[0][:, 0] for rotation in in_world])
+    rotations = posed.relative_rotations()
+    rotations[0] = world.rotation @ rotations[0]
+    vectors = np.concatenate([cv2.Rodrigues(rotation)[0][:, 0] for rotation in rotations])
     width = {"smpl": 72, "smplh": 156, "smplx": 165}[model]
     pose = np.zeros(width, np.float32)
     used = 72 if model == "smpl" else 66
@@ -222,6 +158,6 @@ def _parameters(
         "gender": posed.person.gender,
         "pose": pose,
         "shape": posed.person.shape,
-        "trans": (turn @ posed.points(("pelv",))[0]).astype(np.float32),
+        "trans": world.millimetres(posed.points(("pelv",)))[0] / np.float32(1000.0),
         "kid_factor": np.float32(0.0),
     }

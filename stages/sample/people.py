@@ -65,6 +65,15 @@ class PosedBody:
             return _skin(self.flesh_maps, weights, places)
         return _skin(self.flesh_maps, weights[ids], places[ids])
 
+    def relative_rotations(self) -> Array:
+        """Of every bone to its parent, of the pelvis to the world, float64 (B, 3, 3)."""
+        parents = rest_body().parents[1:]
+        relative = self.bone_rotations.copy()
+        relative[1:] = np.einsum(
+            "bji,bjk->bik", self.bone_rotations[parents], self.bone_rotations[1:]
+        )
+        return relative
+
     def moved(self, offset: Array) -> PosedBody:
         maps = self.flesh_maps.copy()
         maps[:, :, 3] += offset

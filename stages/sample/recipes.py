@@ -10,7 +10,7 @@ import numpy as np
 from pipeline.datasets import DATASETS
 from pipeline.skeletons import Skeleton
 from stages.sample.body import rest_body
-from stages.sample.posepile_pickles import PickleForm
+from stages.sample.records import PickleForm
 from stages.sample.surface import Array
 
 Range = tuple[float, float]

@@ -139,6 +139,14 @@ def visible_mask(sight: Sight, view: View, people: Array) -> Array:
     return mask
 
 
+def nearest_depths(sight: Sight, view: View) -> Array:
+    """How far every supersampled pixel sees, float32 (n H, n W), infinite where nothing is."""
+    n = sight.supersampling
+    depths = np.full(view.size[0] * view.size[1] * n * n, np.inf, np.float32)
+    depths[sight.fragments.pixels] = sight.fragments.depth
+    return depths.reshape(view.size[0] * n, view.size[1] * n)
+
+
 def paint(scene: Scene, view: View, sight: Sight) -> Array:
     """The picture, uint8 (H, W, 3), sRGB."""
     height, width = view.size

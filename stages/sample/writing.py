@@ -17,8 +17,9 @@ from errors import BusyError, ConfigError
 from stages.sample.body import rest_body
 from stages.sample.pictures import take_picture
 from stages.sample.plans import PicturePlan, plan_pictures
-from stages.sample.posepile_pickles import ExampleRecord, write_pickle
+from stages.sample.posepile_pickles import write_pickle
 from stages.sample.recipes import RECIPES, Recipe
+from stages.sample.records import ExampleRecord
 from stages.sample.settings import SampleSettings
 
 MARKER_NAME = ".poseshard-sample"

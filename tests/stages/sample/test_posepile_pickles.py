@@ -15,13 +15,9 @@ import pytest
 
 from pipeline.datasets import DATASETS
 from pipeline.unpickling import load_annotations
-from stages.sample.posepile_pickles import (
-    CameraRecord,
-    ExampleRecord,
-    PickleForm,
-    write_pickle,
-)
+from stages.sample.posepile_pickles import write_pickle
 from stages.sample.recipes import RECIPES
+from stages.sample.records import CameraRecord, ExampleRecord, PickleForm
 
 GENUINE = Path(__file__).parents[4] / "shared" / "pickles"
 FILE_NAMES = [recipe.file_name for recipe in RECIPES.values()]

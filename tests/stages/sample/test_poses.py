@@ -3,15 +3,9 @@
 import numpy as np
 
 from stages.sample.body import rest_body
+from stages.sample.joint_angles import LIMITS, NEUTRAL, SIDE_LIMITS, bone_rotations, mirrored
 from stages.sample.people import pose_person, sample_person
-from stages.sample.poses import (
-    _LIMITS,
-    _NEUTRAL,
-    _SIDE_LIMITS,
-    _mirrored,
-    bone_rotations,
-    sample_angles,
-)
+from stages.sample.pose_families import sample_angles
 
 PERSON = sample_person(0, np.random.default_rng(0))
 
@@ -20,7 +14,7 @@ def test_angles_stay_within_the_limits() -> None:
     rng = np.random.default_rng(1)
     for _ in range(300):
         for name, value in sample_angles(rng).items():
-            low, high = _LIMITS.get(name) or _SIDE_LIMITS[name[2:]]
+            low, high = LIMITS.get(name) or SIDE_LIMITS[name[2:]]
             assert low <= value <= high, name
 
 
@@ -48,13 +42,13 @@ def test_a_mirrored_pose_is_the_mirror_image() -> None:
     names = ("lwri", "rwri", "lank", "rank", "lear", "rear", "nose")
     twins = ("rwri", "lwri", "rank", "lank", "rear", "lear", "nose")
     pose = pose_person(PERSON, bone_rotations(angles, heading=0.0)).points(names)
-    mirrored = pose_person(PERSON, bone_rotations(_mirrored(angles), heading=0.0)).points(twins)
-    np.testing.assert_allclose(mirrored * [-1, 1, 1], pose, atol=1e-9)
+    other = pose_person(PERSON, bone_rotations(mirrored(angles), heading=0.0)).points(twins)
+    np.testing.assert_allclose(other * [-1, 1, 1], pose, atol=1e-9)
 
 
 def test_angles_mean_what_they_say() -> None:
     def posed(**changes: float) -> dict[str, np.ndarray]:
-        angles = {**_NEUTRAL, **changes}
+        angles = {**NEUTRAL, **changes}
         names = ("lwri", "lelb", "lsho", "lank", "lkne", "lhip", "head", "pelv")
         points = pose_person(PERSON, bone_rotations(angles, heading=0.0)).points(names)
         return dict(zip(names, points, strict=True))

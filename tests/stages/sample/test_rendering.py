@@ -4,13 +4,14 @@ import cv2
 import numpy as np
 import pytest
 
-from stages.sample.annotations import surface_points_in_sight
 from stages.sample.backgrounds import sample_place
+from stages.sample.joint_angles import bone_rotations
 from stages.sample.people import PosedBody, pose_person, sample_person
-from stages.sample.poses import bone_rotations, sample_angles
+from stages.sample.pose_families import sample_angles
 from stages.sample.rasterizer import rasterize
 from stages.sample.scenes import Scene, box, look, paint, visible_mask
 from stages.sample.silhouettes import sketch_mask
+from stages.sample.surface_points import points_in_sight
 from stages.sample.viewpoints import View, crop_towards, distort, undistort
 
 DISTORTION = np.array([-0.21, 0.16, 0.0008, -0.0005, -0.05, 0.02, -0.03, 0.01])
@@ -101,7 +102,7 @@ def test_surface_points_are_visible_and_exact(seed: int) -> None:
     scene = Scene(None, people, tuple(p.vertices() for p in people), ())  # type: ignore[arg-type]
     sight = look(scene, view, supersampling=2)
     rng = np.random.default_rng(seed)
-    pixels, triplets, weights = surface_points_in_sight(sight, view, person, 1, rng)
+    pixels, triplets, weights = points_in_sight(sight, view, person, 1, rng)
     assert 50 < len(pixels) <= 180
     np.testing.assert_allclose(weights.sum(1), 1.0, atol=1e-6)
     corners = person.vertices()[triplets]
