@@ -1,7 +1,8 @@
-"""`view`: select, read, draw; then save the sheet or open a window."""
+"""`view`: select, read, draw; then save the sheet, open a window or serve the browser."""
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import sys
 import warnings
@@ -24,7 +25,8 @@ from stages.view.surface import BodyMesh
 if TYPE_CHECKING:
     from stages.train.settings import TrainSettings
 
-SUFFIXES = (".png", ".jpg", ".pdf", ".svg")
+RECORDING = ".rrd"
+SUFFIXES = (".png", ".jpg", ".pdf", ".svg", RECORDING)
 
 
 def view(
@@ -34,14 +36,18 @@ def view(
     *,
     save_to: Path | None,
     is_augmented: bool = False,
+    in_browser: bool = False,
+    port: int = 0,
 ) -> None:
-    """Draw the selected examples of a store into a file, or into a window.
+    """Show the selected examples of a store: in a file, a window or the browser.
 
     Args:
         dataset: as the user called it.
         path: the store.
-        save_to: None opens a window and waits until it is closed.
+        save_to: a picture, or a recording where the name ends in `.rrd`; None shows them here.
         is_augmented: as the training loader hands them out.
+        in_browser: Rerun's viewer in the browser, until interrupted.
+        port: of the browser's page; 0 takes a free one.
 
     Raises:
         StoreError: there is no store, or a shard that is needed is missing, cut or altered.
@@ -52,11 +58,14 @@ def view(
         check_file(save_to)
     settings = load_section(ViewSettings, "view")
     store = Store.open(path)
+    if in_browser or (save_to is not None and save_to.suffix.lower() == RECORDING):
+        _view_recording(store, selection, settings=settings, save_to=save_to, port=port)
+        return
     if save_to is None and not has_display():
         raise ConfigError(
             "there is no display to open a window on",
             cause="neither DISPLAY nor WAYLAND_DISPLAY is set (a terminal over ssh?)",
-            next_command=f"cli.py view {dataset} ... --save {store.path.stem}.png",
+            next_command=f"cli.py view {dataset} ... --save {store.path.stem}.png, or --web",
         )
     training = None
     if is_augmented:
@@ -68,6 +77,28 @@ def view(
         save(figure, save_to)
     else:
         show(figure, title=dataset)
+
+
+def _view_recording(
+    store: Store, selection: Selection, *, settings: ViewSettings, save_to: Path | None, port: int
+) -> None:
+    from stages.view.web import save_recording, show_in_browser
+
+    split = first_filled(store.splits, selection.split)
+    selected = select_rows(
+        split,
+        dataclasses.replace(selection, at_most=settings.web_at_most),
+        attributes=store.attributes,
+        n_default=settings.web_examples,
+    )
+    is_dense = Kind(store.attributes["kind"]) is Kind.DENSE
+    body = _mesh(settings.body) if is_dense else None
+    if save_to is not None:
+        save_recording(store, split, selected.rows, save_to, body=body)
+    else:
+        show_in_browser(
+            store, split, selected.rows, body=body, port=port, has_display=has_display()
+        )
 
 
 def make_view(
