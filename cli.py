@@ -185,7 +185,10 @@ def prepare(
 @click.option("--where", multiple=True, metavar="CONDITION", help="Such as valid_points<10.")
 @click.option("--random", "n_random", type=click.IntRange(min=1), help="So many, by chance.")
 @click.option("--seed", type=click.IntRange(min=0), default=0, help="Of the chance.")
-@click.option("--save", type=FILE, help="Write FILE.png (or .jpg, .pdf, .svg), open no window.")
+@click.option("--save", type=FILE, help="Write FILE.png, .jpg, .pdf, .svg, or .rrd for Rerun.")
+@click.option("--augmented", is_flag=True, help="As the training loader hands them out.")
+@click.option("--web", is_flag=True, help="Rerun's viewer in the browser, on this machine only.")
+@click.option("--port", type=click.IntRange(0, 65535), default=0, help="Of --web; default: free.")
 def view(
     dataset: str,
     split: str | None,
@@ -194,6 +197,9 @@ def view(
     n_random: int | None,
     seed: int,
     save: Path | None,
+    augmented: bool,
+    web: bool,
+    port: int,
 ) -> None:
     """Draw examples: picture, box, mask, skeleton, and the 3D pose from the front and from above.
 
@@ -202,6 +208,7 @@ def view(
       cli.py view agora
       cli.py view agora --index 0:16 --save agora.png
       cli.py view agora --where "valid_points<10" --where "depth_m>5" --random 12
+      cli.py view agora --web
     --where compares one of: valid_points, valid_joints, depth_m, points_behind, root_index,
     box_width, box_height, focal_px, distortion, image_bytes, mask_bytes, status.
     """
@@ -218,9 +225,21 @@ def view(
         )
     except ValueError as error:
         raise click.UsageError(str(error)) from error
+    if web and (augmented or save is not None):
+        raise click.UsageError("--web goes neither with --augmented nor with --save FILE")
+    if augmented and save is not None and save.suffix == ".rrd":
+        raise click.UsageError("--augmented makes pictures, no recordings")
     from stages.view.run import view as run
 
-    run(dataset, store_path(dataset), selection, save_to=save)
+    run(
+        dataset,
+        store_path(dataset),
+        selection,
+        save_to=save,
+        is_augmented=augmented,
+        in_browser=web,
+        port=port,
+    )
     if save is not None:
         click.echo(f"saved {save}")
 
