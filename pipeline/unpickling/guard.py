@@ -113,7 +113,7 @@ def _limit_memory(extra_bytes: int) -> None:
     statm = Path("/proc/self/statm")
     if not statm.exists():  # macOS neither tells nor enforces it
         return
-    mapped = int(statm.read_text(encoding="ascii").split()[0]) * resource.getpagesize()
+    mapped = int(statm.read_bytes().split()[0]) * resource.getpagesize()
     _, hard = resource.getrlimit(resource.RLIMIT_AS)
     wanted = mapped + extra_bytes
     limit = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)

@@ -108,7 +108,7 @@ def _read(
     message: dict[str, Any]
     try:
         unpickled = unpickle(data)
-        limit_cpu(2.0 + len(data) / 2e6)
+        limit_cpu(1.0 + len(data) / 1e6)
         dataset = dataset_from_pickle(unpickled, path)
         extracted = extract(dataset)
         message = {
@@ -132,13 +132,20 @@ def _read(
                 "next_command": error.next_command,
             }
         }
+    except MemoryError:
+        message = {
+            "error": {
+                "what": "the annotations take more memory than a data set of their size can need",
+                "where": f"{path}, byte {len(data)}: after the whole file was read",
+                "cause": "not a PosePile data set, or one that repeats itself by reference",
+            }
+        }
     except Exception as error:  # noqa: BLE001  # the worker's edge
-        kind = "memory" if isinstance(error, MemoryError) else type(error).__name__
         message = {
             "error": {
                 "what": "cannot convert the annotations",
                 "where": str(path),
-                "cause": f"{kind}: {printable(str(error))}",
+                "cause": f"{type(error).__name__}: {printable(str(error))}",
                 "next_command": "--debug shows the place in the program",
             },
             "notes": [traceback.format_exc()],
