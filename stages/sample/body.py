@@ -54,6 +54,8 @@ _BONES: dict[str, tuple[str | None, Point]] = {
     "rhan": ("rwri", (-0.775, 0.430, -0.018)),
 }
 
+BONE_NAMES = tuple(_BONES)
+
 # The flesh of each bone, left half and middle.
 _FLESH: dict[str, tuple[Primitive, ...]] = {
     "pelv": (
@@ -188,7 +190,7 @@ def rest_body() -> Body:
     vertices, faces, mirror = mirrored_mesh(
         _flesh_distance, half_extent=(0.96, 1.02, 0.26), spacing=_SPACING_M
     )
-    names = tuple(_BONES)
+    names = BONE_NAMES
     joints = np.array([place for _, place in _BONES.values()])
     parents = np.array(
         [-1 if parent is None else names.index(parent) for parent, _ in _BONES.values()], np.int32
@@ -212,7 +214,7 @@ def _flesh_distance(points: Array) -> Array:
 
 def _skin_weights(vertices: Array, faces: Array, mirror: Array) -> Array:
     """Soft nearest-flesh assignment on the left half, smoothed over the mesh, then mirrored."""
-    names = tuple(_BONES)
+    names = BONE_NAMES
     distance = np.full((len(vertices), len(names)), np.inf)
     folded = np.abs(vertices) * [1, 0, 0] + vertices * [0, 1, 1]
     for name, flesh in _FLESH.items():

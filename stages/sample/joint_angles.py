@@ -12,6 +12,7 @@ from types import MappingProxyType
 
 import numpy as np
 
+from stages.sample.body import BONE_NAMES
 from stages.sample.surface import Array
 
 Angles = dict[str, float]
@@ -72,64 +73,75 @@ def bone_rotations(angles: Angles, *, heading: float) -> Array:
         float64 (24, 3, 3) in the order of the rest body's bones.
     """
     a = {name: math.radians(value) for name, value in angles.items()}
-    trunk = [(share * a["trunk_flex"], share * a["trunk_twist"], share * a["trunk_side"])
-             for share in (0.40, 0.35, 0.25)]  # fmt: skip
-    head = [(s * a["head_flex"], s * a["head_twist"], s * a["head_side"]) for s in (0.5, 0.5)]
-    pelvis = _rotation_y(np.deg2rad(heading)) @ _euler((a["lean_forward"], 0.0, a["lean_side"]))
-    bell, spin, thor = (_euler(part) for part in trunk)
-    neck, skull = (_euler(part) for part in head)
-    left, right = (_side_rotations(a, side) for side in "lr")
-    pairs = {name: (left[name], _mirror @ right[name] @ _mirror) for name in left}
-    return np.stack(
-        [
-            *(pelvis, *pairs["hip"], bell, *pairs["kne"], spin, *pairs["ank"], thor),
-            *(*pairs["toe"], neck, *pairs["cla"], skull, *pairs["sho"], *pairs["elb"]),
-            *(*pairs["wri"], *pairs["han"]),
-        ]
-    )
+    half_nod = (0.5 * a["head_flex"], 0.5 * a["head_twist"], 0.5 * a["head_side"])
+    turns = {
+        "pelv": (a["lean_forward"], 0.0, a["lean_side"]),
+        **{
+            bone: (share * a["trunk_flex"], share * a["trunk_twist"], share * a["trunk_side"])
+            for bone, share in (("bell", 0.40), ("spin", 0.35), ("thor", 0.25))
+        },
+        "neck": half_nod,
+        "head": half_nod,
+    }
+    sides = {side: {name: a[f"{side}_{name}"] for name in SIDE_LIMITS} for side in "lr"}
+    for side, angle in sides.items():
+        turns |= {side + bone: turn for bone, turn in _limb_turns(angle).items()}
+    rotations = _euler(np.array([turns[bone] for bone in BONE_NAMES]))
+    rotations[_PELVIS] = _rotation_y(math.radians(heading)) @ rotations[_PELVIS]
+    for side, angle in sides.items():
+        rotations[_HIPS[side]] = _thigh_rotation(angle)
+        rotations[_SHOULDERS[side]] = rotations[_COLLARS[side]].T @ _arm_rotation(angle)
+    rotations[_RIGHT] *= _MIRRORED
+    return rotations
 
 
-_mirror = np.diag([-1.0, 1.0, 1.0])
+_PELVIS = BONE_NAMES.index("pelv")
+_HIPS, _SHOULDERS, _COLLARS = (
+    {side: BONE_NAMES.index(side + bone) for side in "lr"} for bone in ("hip", "sho", "cla")
+)
+_RIGHT = [i for i, name in enumerate(BONE_NAMES) if name.startswith("r")]
+_MIRRORED = np.array([[1.0, -1.0, -1.0], [-1.0, 1.0, 1.0], [-1.0, 1.0, 1.0]])
 
 
-def _side_rotations(a: Angles, side: str) -> dict[str, Array]:
-    """Limb rotations as if of the left side."""
-    get = {name: a[f"{side}_{name}"] for name in SIDE_LIMITS}
-    collar = _euler((0.0, -0.10 * get["arm_forward"], 0.22 * (get["arm_raise"] - 0.85)))
-    arm = _arm_rotation(get["arm_raise"], get["arm_forward"], get["arm_turn"])
+def _limb_turns(angle: Angles) -> dict[str, tuple[float, float, float]]:
+    """About x, y and z as if of the left side; hips and shoulders turn in an order of their own."""
+    raised = 0.22 * (angle["arm_raise"] - 0.85)
     return {
-        "hip": _rotation_x(-get["hip_flex"])
-        @ _rotation_z(get["hip_abduct"])
-        @ _rotation_y(get["hip_turn"]),
-        "kne": _rotation_x(get["knee_flex"]),
-        "ank": _rotation_x(-get["ankle_flex"]),
-        "toe": _rotation_x(-0.5 * max(0.0, -get["ankle_flex"])),
-        "cla": collar,
-        "sho": collar.T @ arm,
-        "elb": _rotation_y(-get["elbow_flex"]) @ _rotation_x(0.5 * get["hand_turn"]),
-        "wri": _rotation_x(0.5 * get["hand_turn"]) @ _rotation_z(-get["wrist_flex"]),
-        "han": _rotation_z(-get["finger_flex"]),
+        "hip": (0.0, 0.0, 0.0),
+        "kne": (angle["knee_flex"], 0.0, 0.0),
+        "ank": (-angle["ankle_flex"], 0.0, 0.0),
+        "toe": (-0.5 * max(0.0, -angle["ankle_flex"]), 0.0, 0.0),
+        "cla": (0.0, -0.10 * angle["arm_forward"], raised),
+        "sho": (0.0, 0.0, 0.0),
+        "elb": (0.5 * angle["hand_turn"], -angle["elbow_flex"], 0.0),
+        "wri": (0.5 * angle["hand_turn"], 0.0, -angle["wrist_flex"]),
+        "han": (0.0, 0.0, -angle["finger_flex"]),
     }
 
 
-def _arm_rotation(raise_: float, forward: float, turn: float) -> Array:
-    """Turn a left arm from sideways into its direction by the shortest way, then about itself."""
-    x, y, z = (
-        math.sin(raise_) * math.cos(forward),
-        -math.cos(raise_),
-        math.sin(raise_) * math.sin(forward),
-    )
-    sine = max(math.hypot(y, z), 1e-9)  # the axis is x cross (x, y, z) = (0, -z, y)
-    shortest = _about((0.0, -z / sine, y / sine), math.atan2(sine, x))
-    rotation: Array = np.einsum("ij,jk->ik", shortest, _rotation_x(turn))
+def _thigh_rotation(angle: Angles) -> Array:
+    """About itself first, then sideways, then forward."""
+    turned = _rotation_z(angle["hip_abduct"]) @ _rotation_y(angle["hip_turn"])
+    rotation: Array = _rotation_x(-angle["hip_flex"]) @ turned
     return rotation
 
 
-def _about(axis: tuple[float, float, float], angle: float) -> Array:
-    x, y, z = axis
-    cross = np.array([[0, -z, y], [z, 0, -x], [-y, x, 0]])
-    twice = cross @ cross
-    rotation: Array = np.eye(3) + math.sin(angle) * cross + (1 - math.cos(angle)) * twice
+def _arm_rotation(angle: Angles) -> Array:
+    """Turn a left arm about itself, then from sideways into its direction by the shortest way."""
+    raised, forward = angle["arm_raise"], angle["arm_forward"]
+    x = math.sin(raised) * math.cos(forward)
+    y = -math.cos(raised)
+    z = math.sin(raised) * math.sin(forward)
+    # Rodrigues' formula about (1, 0, 0) x (x, y, z) = (0, -z, y), whose length is the sine.
+    tilt = 1.0 / max(1.0 + x, 1e-9)
+    shortest = np.array(
+        [
+            [x, -y, -z],
+            [y, 1.0 - y * y * tilt, -y * z * tilt],
+            [z, -y * z * tilt, 1.0 - z * z * tilt],
+        ]
+    )
+    rotation: Array = shortest @ _rotation_x(angle["arm_turn"])
     return rotation
 
 
@@ -148,16 +160,17 @@ def _rotation_z(angle: float) -> Array:
     return np.array([[c, -s, 0], [s, c, 0], [0, 0, 1]])
 
 
-def _euler(xyz: tuple[float, float, float]) -> Array:
-    """First about z, then x, then y."""
-    (cx, cy, cz), (sx, sy, sz) = map(math.cos, xyz), map(math.sin, xyz)
-    return np.array(
+def _euler(turns: Array) -> Array:
+    """Rotations (N, 3, 3) first about z, then x, then y; angles (N, 3) about x, y and z."""
+    (cx, cy, cz), (sx, sy, sz) = np.cos(turns).T, np.sin(turns).T
+    rotations = np.array(
         [
             [cy * cz + sx * sy * sz, sx * sy * cz - cy * sz, cx * sy],
             [cx * sz, cx * cz, -sx],
             [sx * cy * sz - sy * cz, sy * sz + sx * cy * cz, cx * cy],
         ]
     )
+    return np.ascontiguousarray(rotations.transpose(2, 0, 1))
 
 
 def mirrored(angles: Angles) -> Angles:

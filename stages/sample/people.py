@@ -127,15 +127,13 @@ def pose_person(person: Person, rotations: Array) -> PosedBody:
         rotations: float64 (B, 3, 3), relative to the parents.
     """
     body = rest_body()
-    turned = np.empty_like(rotations)
+    parents = body.parents[1:]
+    reach = person.bone_scales[parents] * (body.joints[1:] - body.joints[parents])
+    turned = rotations.copy()
     places = np.zeros((len(rotations), 3))
-    for bone, parent in enumerate(body.parents):
-        if parent < 0:
-            turned[bone] = rotations[bone]
-            continue
+    for bone, parent in enumerate(parents.tolist(), start=1):
         turned[bone] = turned[parent] @ rotations[bone]
-        reach = person.bone_scales[parent] * (body.joints[bone] - body.joints[parent])
-        places[bone] = places[parent] + turned[parent] @ reach
+        places[bone] = places[parent] + turned[parent] @ reach[bone - 1]
     stretch = turned * person.bone_scales[:, None, :]
     shift = places - np.einsum("bij,bj->bi", stretch, body.joints)
     maps = np.concatenate([stretch, shift[:, :, None]], axis=2)
