@@ -128,7 +128,7 @@ def _choose_view(
     roll = rng.normal(0, 0.12) if rng.random() < 0.15 else 0.0
     shift = rng.uniform(-0.35, 0.35, 2)
     if len(plan.annotated) == 1 and rng.random() < _CUT_SHARE:
-        shift[rng.integers(2)] = rng.choice([-1.0, 1.0]) * rng.uniform(0.55, 0.70)
+        shift[rng.integers(2)] = rng.choice([-1.0, 1.0]) * rng.uniform(0.54, 0.64)
     return crop_towards(
         position,
         subjects,
