@@ -42,12 +42,11 @@ class _Group(click.Group):
         except click.ClickException as error:
             error.show()
             _leave(error.exit_code)
-        except _Terminated:
-            click.echo("terminated; finished work is kept: run the same command again", err=True)
-            _leave(EXIT_TERMINATED)
-        except (KeyboardInterrupt, click.Abort):
-            click.echo("interrupted; finished work is kept: run the same command again", err=True)
-            _leave(EXIT_INTERRUPTED)
+        except (KeyboardInterrupt, click.Abort) as error:
+            was_terminated = isinstance(error.__cause__, _Terminated)  # click wraps it
+            what = "terminated" if was_terminated else "interrupted"
+            click.echo(f"{what}; finished work is kept: run the same command again", err=True)
+            _leave(EXIT_TERMINATED if was_terminated else EXIT_INTERRUPTED)
         except PoseshardError as error:
             if _wants_traceback():
                 raise
