@@ -48,6 +48,7 @@ RECORD_NAME = "block.json"
 STATUS_COLUMN = "status"
 _COMMIT_BYTES = 1 << 26
 _COMMIT_SECONDS = 0.5
+_CANCEL_SECONDS = 5.0  # a build that hangs in a read must not keep an interrupted run from ending
 
 Arrays = Mapping[str, npt.NDArray[Any]]
 
@@ -153,7 +154,7 @@ class BlockCache:
     def __exit__(self, *exception: object) -> None:
         self.cancel()
         with self._changed:
-            self._changed.wait_for(lambda: self._n_building == 0)
+            self._changed.wait_for(lambda: self._n_building == 0, _CANCEL_SECONDS)
         assert self._work is not None
         self._work.__exit__()
 

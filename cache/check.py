@@ -214,15 +214,18 @@ class StoreCheck:
     def _check_metadata(self, name: str, noted: bytes) -> None:
         assert self.manifest is not None
         record = self.manifest.metadata[name]
+        data = noted
         try:
-            data = self.directory.read(name)
+            found = self.directory.read(name)
         except OSError as error:
             why = f"the metadata cannot be read: {error.strerror}"
             self.findings.append(Finding("missing", name, why))
-            data = noted
-        if shards.digest(data) != record.digest and data is not noted:
-            self.findings.append(Finding("metadata", name, "this is not what the manifest names"))
-            data = noted
+        else:
+            if shards.digest(found) == record.digest:
+                data = found
+            else:
+                why = "this is not what the manifest names"
+                self.findings.append(Finding("metadata", name, why))
         if shards.digest(data) == record.digest:
             self.documents[name] = data
             folder, _, column = name.removesuffix("zarr.json").strip("/").partition("/")
