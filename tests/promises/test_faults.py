@@ -1,5 +1,5 @@
-"""A disk that is full or fails at any call gives an error that says so, never half a store; with the
-cause gone, the same command completes."""
+"""A disk that is full or fails at any call gives an error that says so, never half a store; with
+the cause gone, the same command completes."""
 
 from __future__ import annotations
 
