@@ -7,7 +7,6 @@ joined and decoded at once: a data set has hundreds of thousands of small arrays
 from __future__ import annotations
 
 from collections.abc import Hashable, Sequence
-from operator import itemgetter
 from typing import Any, TypeAlias, TypeVar, cast
 
 import numpy as np
@@ -179,7 +178,10 @@ def padded(
 ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.int32]]:
     """Vectors one after the other as (N, width), zeros at the end, and their lengths."""
     out = np.zeros((len(lengths), width), dtype=np.float32)
-    out[np.arange(width) < lengths[:, None]] = flat
+    if len(lengths) and (lengths == lengths[0]).all():
+        out[:, : lengths[0]] = flat.reshape(len(lengths), -1)
+    else:
+        out[np.arange(width) < lengths[:, None]] = flat
     return out, lengths.astype(np.int32)
 
 
@@ -196,26 +198,43 @@ def flags_per_run(
 
 def _arrays_among(
     values: Sequence[object],
-) -> tuple[list[tuple[Rows, list[bytes], list[ArrayKind]]], list[int]]:
+) -> tuple[list[tuple[Rows, Sequence[bytes], Sequence[ArrayKind]]], list[int]]:
     """The pickled arrays among `values` (rows, raw bytes, kinds) and rows for a closer look."""
-    arrays = []
+    if (unpaired := _unpaired(values)) is not None:
+        return [(slice(None), *unpaired)], []
+    arrays: list[tuple[Rows, Sequence[bytes], Sequence[ArrayKind]]] = []
     rest: list[int] = []
     types: list[Hashable] = list(map(type, values))
     for value_type, where in partition(types):
         if value_type in (tuple, ReconstructedArray):
-            pairs: Sequence[Any] = take(values, where)
-            if set(map(len, pairs)) == {2}:
-                array_kinds = list(map(itemgetter(1), pairs))
-                raws = list(map(itemgetter(0), pairs))
-                if (
-                    set(map(type, array_kinds)) == {ArrayKind}
-                    and set(map(type, raws)) <= _RAW_TYPES
-                ):
-                    arrays.append((where, raws, array_kinds))
-                    continue
+            unpaired = _unpaired(take(values, where))
+            if unpaired is not None:
+                arrays.append((where, *unpaired))
+                continue
         if value_type in (tuple, ReconstructedArray, list, int, float):
             rest.extend(np.arange(len(values))[where].tolist())
     return arrays, rest
+
+
+def _unpaired(
+    values: Sequence[object],
+) -> tuple[Sequence[bytes], Sequence[ArrayKind]] | None:
+    """Raw bytes and kinds of values that are arrays without exception, else None.
+
+    Each value is touched once: what costs here is memory that is far away, not instructions.
+    """
+    raws: list[bytes] = []
+    array_kinds: list[ArrayKind] = []
+    try:
+        for raw, kind in cast(Sequence[tuple[bytes, ArrayKind]], values):
+            raws.append(raw)
+            array_kinds.append(kind)
+    except (TypeError, ValueError):  # not a pair
+        return None
+    # Only an array pairs anything with an ArrayKind, so the type of the pair does not matter.
+    if set(map(type, array_kinds)) == {ArrayKind} and set(map(type, raws)) <= _RAW_TYPES:
+        return raws, array_kinds
+    return None
 
 
 _UNFIT, _TRANSPOSED = "unfit", "transposed"

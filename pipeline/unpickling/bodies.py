@@ -110,7 +110,9 @@ def _padded(
     finite = flags_per_run(~np.isfinite(flat), lengths) == 0
     fits = decoded & finite & (lengths <= width)
     read &= fits | _absent(values)
-    return padded(flat[np.repeat(fits, lengths)], np.where(fits, lengths, 0), width=width)
+    if not fits.all():
+        flat, lengths = flat[np.repeat(fits, lengths)], np.where(fits, lengths, 0)
+    return padded(flat, lengths, width=width)
 
 
 def _optional(

@@ -117,7 +117,7 @@ class _KindsByShape(dict[object, ArrayKind]):
         possible = type(shape) is tuple and len(shape) <= _MOST_DIMENSIONS
         sizes = cast(tuple[Any, ...], shape)
         if not possible or any(type(n) is not int or not 0 <= n < _LONGEST_SIDE for n in sizes):
-            raise Refusal("an array", "of an impossible shape")
+            raise Refusal("numpy.ndarray", "of an impossible shape")
         n_bytes = self.dtype.itemsize * math.prod(sizes)
         kind = self[shape] = ArrayKind(self.dtype, sizes, self.order, n_bytes)
         return kind
@@ -174,7 +174,8 @@ def array_from_buffer(raw: Any, dtype: Any, shape: object, order: object) -> Pic
     kind = (dtype.kinds if order == "C" else dtype.kinds_in_fortran_order)[shape]
     if len(raw) != kind.n_bytes or order not in ("C", "F"):
         raise Refusal(
-            "an array", f"of {kind.n_bytes} bytes by its shape and dtype, but of {len(raw)} in fact"
+            "numpy.ndarray",
+            f"of {kind.n_bytes} bytes by its shape and dtype, but of {len(raw)} in fact",
         )
     return raw, kind
 
