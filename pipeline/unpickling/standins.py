@@ -173,6 +173,8 @@ def array_from_buffer(raw: Any, dtype: Any, shape: object, order: object) -> Pic
     """
     kind = (dtype.kinds if order == "C" else dtype.kinds_in_fortran_order)[shape]
     if len(raw) != kind.n_bytes or order not in ("C", "F"):
+        if order not in ("C", "F"):
+            raise Refusal("numpy.ndarray", f"of element order {_short(order)}")
         raise Refusal(
             "numpy.ndarray",
             f"of {kind.n_bytes} bytes by its shape and dtype, but of {len(raw)} in fact",
