@@ -96,9 +96,8 @@ class BlockSource:
             if rows is not None:
                 hashed.update(layout.name.encode())
                 hashed.update(np.ascontiguousarray(rows, dtype=layout.dtype).data)
-        for identity in identities:
-            hashed.update(len(identity).to_bytes(1, "little"))
-            hashed.update(identity)
+        if self.file_column is not None:
+            hashed.update(b"".join(bytes([len(identity)]) + identity for identity in identities))
         return hashed.hexdigest()
 
 
@@ -200,14 +199,15 @@ class BlockCache:
             with writing(self.blocks_directory):
                 self._stop_if_cancelled()
                 identities = [i for i in source.identities if i is not None]
-                if not self._must_rebuild and len(identities) == source.n_rows:
-                    cached = self.find(source.key(identities))
+                key = source.key(identities) if len(identities) == source.n_rows else None
+                if key is not None and not self._must_rebuild:
+                    cached = self.find(key)
                     if cached is not None:
                         return cached
                 assert self._work is not None
                 work = self._work.path / str(number)
                 seam.syscalls.mkdir(work)
-                return self._build_in(work, source, stats)
+                return self._build_in(work, source, stats, expected_key=key)
         finally:
             with self._changed:
                 self._n_building -= 1
@@ -221,7 +221,9 @@ class BlockCache:
         with writing(self.blocks_directory):
             self._commit(batch)
 
-    def _build_in(self, work: Path, source: BlockSource, stats: StatCache) -> Block:
+    def _build_in(
+        self, work: Path, source: BlockSource, stats: StatCache, *, expected_key: str | None
+    ) -> Block:
         arrays, details = dict(source.arrays), dict(source.details)
         arrays[STATUS_COLUMN] = np.array(arrays[STATUS_COLUMN])
         shards: dict[str, ShardRecord | None] = {}
@@ -229,10 +231,13 @@ class BlockCache:
         if source.file_column is not None:
             name = source.file_column.column
             shards[name] = self._write_files(work, source, stats, arrays, details, identities)
-        key = source.key(identities)
-        if not self._must_rebuild and (cached := self.find(key)) is not None:
-            seam.syscalls.remove_tree(work)
-            return cached
+        key = source.key(identities) if source.file_column is not None else expected_key
+        assert key is not None
+        if key != expected_key and not self._must_rebuild:
+            cached = self.find(key)
+            if cached is not None:
+                seam.syscalls.remove_tree(work)
+                return cached
         is_rejected = arrays[STATUS_COLUMN] != USABLE
         for layout in source.layouts:
             self._stop_if_cancelled()

@@ -125,8 +125,8 @@ def group_metadata(attributes: Mapping[str, Any]) -> Json:
 
 def to_json(document: Mapping[str, Any] | Sequence[Any]) -> bytes:
     """JSON whose bytes depend on nothing but the document."""
+    # Without indentation: that takes json's slow way, ten times as long.
     try:
-        text = json.dumps(document, indent=1, ensure_ascii=False, allow_nan=False)
-        return f"{text}\n".encode()
+        return f"{json.dumps(document, ensure_ascii=False, allow_nan=False)}\n".encode()
     except UnicodeEncodeError:  # half a surrogate pair: not text, but names of files may hold it
-        return f"{json.dumps(document, indent=1, allow_nan=False)}\n".encode()
+        return f"{json.dumps(document, allow_nan=False)}\n".encode()

@@ -78,7 +78,7 @@ def plan_store(
         SourceError: none of the pictures is there.
     """
     columns = source.columns
-    files = _file_column(images) if images is not None else None
+    files = file_column(images) if images is not None else None
     sources = {n: split_sources(split, images=images) for n, split in columns.splits.items()}
     identities: dict[str, list[bytes | None]] = {}
     longest = 0
@@ -190,7 +190,8 @@ def _plan_blocks(
             yield PlannedBlock(name, rows, source)
 
 
-def _file_column(images: Path) -> FileColumn:
+def file_column(images: Path) -> FileColumn:
+    """How the `image` column is read from the files below a folder."""
     return FileColumn(
         column="image",
         length_column="image_length",

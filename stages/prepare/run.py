@@ -25,6 +25,7 @@ from cache.stat_cache import StatCache
 from errors import SourceError
 from pipeline.columns import DatasetColumns
 from pipeline.schema import SPLITS, Status
+from stages.prepare import receipts
 from stages.prepare.planning import (
     STATUS_NAMES,
     PlannedBlock,
@@ -107,10 +108,25 @@ def prepare(
         remove_abandoned(settings.cache / "blocks")
         recover(store)
         register_store(settings.cache, store)
+        stats = StatCache(settings.cache / "stat" / stat_name(images))
+        annotations = receipts.annotations_digest(files.annotations, stats)
+        asked = receipts.request(
+            dataset,
+            files,
+            store,
+            settings,
+            with_images=with_images,
+            annotations_digest=annotations or "",
+        )
+        if not must_rebuild and not is_strict:
+            manifest = receipts.still_valid(asked, store, stats, images=images)
+            if manifest is not None:
+                n_blocks = sum(len(split.blocks) for split in manifest.splits.values())
+                return PrepareReport(dataset, store, manifest, 0, n_blocks, was_published=False)
         source = read_source(dataset, files)
         if is_strict:
             _refuse_rejected(source.columns, files)
-        return write_store(
+        report = write_store(
             dataset,
             source,
             store=store,
@@ -120,6 +136,11 @@ def prepare(
             is_strict=is_strict,
             must_rebuild=must_rebuild,
         )
+        if source.provenance.get("source_sha256") == annotations:
+            stats = StatCache(settings.cache / "stat" / stat_name(images))
+            receipts.annotations_digest(files.annotations, stats)
+            receipts.leave(asked, store, stats, images=images)
+        return report
 
 
 def write_store(
