@@ -27,7 +27,7 @@ _KINDS: dict[type, tuple[int, type]] = {
 }
 _MOST_JOINTS = 10_000
 
-# Attributes that the column functions check by themselves.
+# Attributes that the column functions check by themselves, one level after the other.
 _READ = frozenset("image_path world_coords bbox camera mask parameters coords densepose".split())
 _CONTAINERS: frozenset[type] = frozenset(
     {list, tuple, dict, set, frozenset, standins.AttributeDict, *standins.Record.__subclasses__()}
@@ -37,46 +37,33 @@ _DEEPEST = 100
 
 @dataclass(frozen=True, slots=True)
 class Examples:
-    """The examples of one split, attribute by attribute.
+    """The examples of one split, to be read attribute by attribute.
 
     Attributes:
-        n_examples: N.
-        columns: for each attribute that any example has, its N values, None where an example
-            has none of that name; arrays are still undecoded.
+        attributes: of each example, in the file's order; arrays are still undecoded.
     """
 
-    n_examples: int
-    columns: Mapping[str, Sequence[Any]]
+    attributes: Sequence[Attributes]
 
     def __len__(self) -> int:
-        return self.n_examples
+        return len(self.attributes)
 
-    def column(self, name: str) -> Sequence[Any]:
-        """One attribute of every example, in the file's order."""
-        return self.columns.get(name) or [None] * self.n_examples
+    def column(self, name: str) -> list[Any]:
+        """One attribute of every example, None where an example has none of that name."""
+        try:
+            return list(map(itemgetter(name), self.attributes))
+        except KeyError:
+            return [attributes.get(name) for attributes in self.attributes]
 
     def has(self, name: str) -> bool:
         """Whether any example has this attribute and it is not None."""
-        return any(value is not None for value in self.columns.get(name, ()))
+        return any(attributes.get(name) is not None for attributes in self.attributes)
 
-    @classmethod
-    def from_attributes(cls, examples: Sequence[Attributes]) -> Examples:
-        """Turn examples into columns, in one pass: objects are touched while they are cached."""
-        if not examples:
-            return cls(0, {})
-        names = list(examples[0])
-        if len(names) > 1 and set(map(len, examples)) == {len(names)}:
-            try:
-                columns = zip(*map(itemgetter(*names), examples), strict=True)
-            except KeyError:
-                pass
-            else:
-                return cls(len(examples), dict(zip(names, columns, strict=True)))
-        every_name = dict.fromkeys(name for attributes in examples for name in attributes)
-        return cls(
-            len(examples),
-            {name: [attributes.get(name) for attributes in examples] for name in every_name},
-        )
+    def names(self) -> set[str]:
+        """The attributes that any example has."""
+        # Nearly all examples have the same ones.
+        combinations = set(map(tuple, self.attributes))
+        return {name for names in combinations for name in names if type(name) is str}
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,14 +138,18 @@ def _examples(splits: object, example_type: type, malformed: _Malformed) -> Mapp
         raise malformed(f"expected the splits 0, 1 and 2, found {printable(keys)}", place)
     by_split = {}
     for number, name in enumerate(_SPLITS):
-        records = _split_examples(splits[number], name, example_type, malformed)
-        by_split[name] = examples = Examples.from_attributes(records)
-        for attribute, values in examples.columns.items():
-            known = type(attribute) is str and attribute in _READ
-            if nesting_exceeds([v for v in values if type(v) is list] if known else values):
-                named = printable(attribute) if type(attribute) is str else "some attribute"
-                raise malformed(f"lists within lists without end in `{named}`", f"split {name}")
+        examples = Examples(_split_examples(splits[number], name, example_type, malformed))
+        _check_nesting(examples, name, malformed)
+        by_split[name] = examples
     return by_split
+
+
+def _check_nesting(examples: Examples, split: str, malformed: _Malformed) -> None:
+    for name in examples.names() - _READ:
+        values = examples.column(name)
+        if _CONTAINERS.intersection(map(type, values)) and nesting_exceeds(values):
+            what = f"lists within lists without end in `{printable(name)}`"
+            raise malformed(what, f"split {split}")
 
 
 def nesting_exceeds(values: Iterable[object], *, deepest: int = _DEEPEST) -> bool:

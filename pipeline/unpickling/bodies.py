@@ -63,7 +63,7 @@ def body_columns(examples: Examples) -> BodyColumns:
     """
     values = examples.column("parameters")
     rows = np.flatnonzero([type(value) is dict for value in values])
-    parameters = Examples.from_attributes([values[i] for i in rows.tolist()])
+    parameters = Examples([values[i] for i in rows.tolist()])
     model = [_lower(name) for name in parameters.column("type")]
     read = np.array([name in _BODY_MODELS for name in model], dtype=np.bool_)
     pose, pose_length = _padded(parameters.column("pose"), _POSE_WIDTH, read)
@@ -74,7 +74,6 @@ def body_columns(examples: Examples) -> BodyColumns:
     scale = _optional(parameters.column("scale"), (), 1.0, read)
     gender = [_lower(name) for name in parameters.column("gender")]
 
-    widest = int(shape_length[read].max(initial=0))
     kept = rows[read]
     is_read = np.zeros(len(values), dtype=np.bool_)
     is_read[kept] = True
@@ -82,23 +81,30 @@ def body_columns(examples: Examples) -> BodyColumns:
     for source, row in zip(np.flatnonzero(read).tolist(), kept.tolist(), strict=True):
         models[row], genders[row] = model[source], gender[source]
 
-    def spread(array: npt.NDArray[N], fill: float = 0) -> npt.NDArray[N]:
-        """The rows of the examples that have parameters among those of all."""
-        spread_out = np.full((len(values), *array.shape[1:]), fill, dtype=array.dtype)
-        spread_out[kept] = array[read]
-        return spread_out
+    def spread(array: npt.NDArray[N], *, width: int | None = None) -> npt.NDArray[N]:
+        """The rows of the examples that have parameters among those of all, (N, width)."""
+        row_shape = array.shape[1:] if width is None else (width,)
+        out = np.zeros((len(values), *row_shape), dtype=array.dtype)
+        if array.ndim == 2:
+            out[kept, : array.shape[1]] = array[read]
+        else:
+            out[kept] = array[read]
+        return out
+
+    scales = np.ones(len(values), dtype=np.float32)
+    scales[kept] = scale[read]
 
     return BodyColumns(
         reading=readings(values, is_read),
         model=models,
         gender=genders,
-        pose=spread(pose),
+        pose=spread(pose, width=_POSE_WIDTH),
         pose_length=spread(pose_length),
-        shape=spread(shape[:, :widest]),
+        shape=spread(shape),
         shape_length=spread(shape_length),
         translation=spread(translation),
         kid_factor=spread(kid_factor),
-        scale=spread(scale, 1),
+        scale=scales,
     )
 
 
@@ -112,7 +118,7 @@ def _padded(
     read &= fits | _absent(values)
     if not fits.all():
         flat, lengths = flat[np.repeat(fits, lengths)], np.where(fits, lengths, 0)
-    return padded(flat, lengths, width=width)
+    return padded(flat, lengths, width=min(width, int(lengths.max(initial=0))))
 
 
 def _optional(

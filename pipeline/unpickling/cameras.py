@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from pipeline.unpickling.annotations import Examples, attributes_of
+from pipeline.unpickling.annotations import Attributes, Examples, attributes_of
 from pipeline.unpickling.arrays import decode_fixed, decode_ragged, flags_per_run, padded
 from pipeline.unpickling.fields import Reading, readings
 from pipeline.unpickling.standins import BrownConradyEx, Camera, FisheyeKannalaBrandt
@@ -69,9 +69,7 @@ def camera_columns(examples: Examples) -> CameraColumns:
 
 def _convert(cameras: Sequence[object]) -> CameraColumns:
     n_cameras = len(cameras)
-    states = Examples.from_attributes(
-        [(attributes_of(camera) if type(camera) is Camera else None) or {} for camera in cameras]
-    )
+    states = Examples([_state_of(camera) for camera in cameras])
     rotation = np.zeros((n_cameras, 3, 3))
     optical_centre = np.zeros((n_cameras, 3))
     intrinsics = np.zeros((n_cameras, 3, 3))
@@ -132,6 +130,10 @@ def _distortions(
     )
     absent = np.array([value is None for value in coefficients], dtype=np.bool_)
     return distortion, kept, fisheye, absent | fits
+
+
+def _state_of(camera: object) -> Attributes:
+    return (attributes_of(camera) if type(camera) is Camera else None) or {}
 
 
 def _coefficients_of(model: object) -> object:

@@ -37,25 +37,16 @@ class MaskColumns:
 def mask_columns(examples: Examples) -> MaskColumns:
     """`mask` of each example: counts, zcounts, ucounts, one-element list, RLEMask or 2D array."""
     values = [_unwrapped(value) for value in examples.column("mask")]
-    size = np.zeros((len(values), 2), dtype=np.int32)
-    counts = [b""] * len(values)
-    read = np.zeros(len(values), dtype=np.bool_)
-    for i, value in enumerate(values):
-        if value is None:
-            continue
-        encoded = _encoded(value)
-        if encoded is not None:
-            size[i], counts[i] = encoded
-            read[i] = True
-    rows = np.flatnonzero(read)
-    areas = size[rows].astype(np.int64).prod(axis=1)
-    read[rows] = runs_fill([counts[i] for i in rows.tolist()], areas)
-    size[~read] = 0
-    return MaskColumns(
-        reading=readings(values, read),
-        size=size,
-        counts=[text if ok else b"" for text, ok in zip(counts, read.tolist(), strict=True)],
-    )
+    encoded = [None if value is None else _encoded(value) for value in values]
+    sizes = np.array([(0, 0) if pair is None else pair[0] for pair in encoded], dtype=np.int32)
+    sizes = sizes.reshape(-1, 2)
+    counts = [b"" if pair is None else pair[1] for pair in encoded]
+    # Where there is no mask, the area is zero and the (empty) runs are refused.
+    read = runs_fill(counts, sizes.astype(np.int64).prod(axis=1))
+    if not read.all():
+        sizes[~read] = 0
+        counts = [text if ok else b"" for text, ok in zip(counts, read.tolist(), strict=True)]
+    return MaskColumns(reading=readings(values, read), size=sizes, counts=counts)
 
 
 def _unwrapped(value: Any) -> Any:
@@ -69,10 +60,11 @@ def _encoded(value: Any) -> tuple[tuple[int, int], bytes] | None:
     """Size and compressed counts, not yet checked against each other; None if malformed."""
     if type(value) is not dict:
         return _encode_image(value)
-    size = _size(value.get("size"))
+    counts, size = value.get("counts"), _size(value.get("size"))
     if size is None:
         return None
-    counts = value.get("counts")
+    if type(counts) is bytes:
+        return size, counts
     if counts is None and "zcounts" in value:
         counts = _inflated(value["zcounts"], size)
     elif counts is None and "ucounts" in value:

@@ -33,7 +33,12 @@ def runs_fill(counts: Sequence[bytes], areas: npt.NDArray[np.int64]) -> npt.NDAr
     Returns:
         bool (N,).
     """
+    present = np.fromiter(map(bool, counts), dtype=np.bool_, count=len(counts))
     fine = np.zeros(len(counts), dtype=np.bool_)
+    if not present.all():
+        rows = np.flatnonzero(present)
+        fine[rows] = runs_fill([counts[i] for i in rows.tolist()], areas[rows])
+        return fine
     ends = np.cumsum(np.fromiter(map(len, counts), dtype=np.int64, count=len(counts)))
     start = 0
     while start < len(counts):
@@ -58,8 +63,6 @@ def _check(counts: Sequence[bytes], areas: npt.NDArray[np.int64]) -> npt.NDArray
 def _totals(counts: Sequence[bytes]) -> npt.NDArray[np.int64] | None:
     """Sum of the runs of each mask; None if any mask is not a sequence of possible runs."""
     lengths = np.fromiter(map(len, counts), dtype=np.int64, count=len(counts))
-    if not lengths.all():
-        return None
     characters = b"".join(counts)
     bits = np.frombuffer(characters, np.uint8) - np.uint8(ord("0"))  # below '0' wraps
     if bits.max() >= 64:

@@ -258,15 +258,15 @@ def _bombs() -> Iterator[tuple[str, Case]]:
     shape = b")" + b"2\x86" * 64
     call = named("numpy.core.numeric", "_frombuffer") + b"(C\x04abcd" + DTYPE_F4 + shape
     yield "exponential-shape", Case(proto(call + text("C") + b"tR"), ("processor time",))
-    for attribute in ("custom", "mask", "univ_coords"):
+    for attribute in ("custom", "instance_mask", "univ_coords", "new\x1b"):
         nested: list[Any] = []
         for _ in range(150):
             nested = [nested]
         root = genuine.dataset3d(MODERN)
         setattr(root.examples[0][0], attribute, nested)
         yield (
-            f"nested-in-{attribute}",
-            Case(genuine.pickled(root, MODERN), ("without end", attribute, "train")),
+            f"nested-in-{attribute.strip()}",
+            Case(genuine.pickled(root, MODERN), ("without end", attribute.strip("\x1b"), "train")),
         )
     root = genuine.dataset3d(MODERN)
     root.examples[0] = root.examples[0][:1] * 300_000

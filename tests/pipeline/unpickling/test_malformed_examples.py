@@ -172,6 +172,7 @@ def rle(**changes: object) -> dict[str, object]:
         (np.zeros((2, 2, 3), np.uint8), MALFORMED),
         (np.zeros((0, 2), np.uint8), MALFORMED),
         (7, MALFORMED),
+        ([[[[]]]], MALFORMED),
     ],
 )
 def test_masks(tmp_path: Path, value: object, reading: Reading) -> None:
@@ -248,7 +249,7 @@ def test_paths_of_bytes_and_other_alphabets(tmp_path: Path) -> None:
 
 
 def test_a_split_without_examples_has_empty_columns() -> None:
-    empty = Examples.from_attributes([])
+    empty = Examples([])
     assert image_paths(empty) == []
     assert world_coords(empty, n_joints=4).values.shape == (0, 4, 3)
     assert boxes(empty).values.shape == (0, 4)
