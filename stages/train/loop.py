@@ -38,6 +38,7 @@ class TrainingRun:
         model: built, with its initial weights.
         stream: training batches from the first on.
         sources: what the batches' `source` numbers mean.
+        data_digest: of the stores; other data is another run.
         out: where checkpoints, the curve and the model go.
     """
 
@@ -45,7 +46,13 @@ class TrainingRun:
     model: LocalizerModel
     stream: BatchStream
     sources: Sequence[Source]
+    data_digest: str
     out: Path
+
+    @property
+    def checkpoints(self) -> Path:
+        """One folder per recipe and data: what changes the result begins anew, beside the old."""
+        return self.out / "checkpoints" / _fingerprint(self.settings, self.data_digest)
 
 
 def prepare_tensorflow(settings: TrainSettings) -> None:
@@ -61,7 +68,7 @@ def prepare_tensorflow(settings: TrainSettings) -> None:
 
 
 def train(run: TrainingRun) -> Path:
-    """Train to the last step, continuing from the newest intact checkpoint if there is one.
+    """Train to the last step, continuing from the newest intact checkpoint of these settings.
 
     Killed at any moment and started again with the same settings, it ends with the same weights,
     bit for bit on a CPU, as a run that was left alone.
@@ -70,7 +77,7 @@ def train(run: TrainingRun) -> Path:
         The model file.
 
     Raises:
-        ConfigError: the checkpoints belong to other settings.
+        ConfigError: the checkpoints hold another model.
         SourceError: a loss or gradient is not finite; step, kind and examples are named, and the
             batch is saved.
     """
@@ -113,7 +120,8 @@ def _compiled_step(run: TrainingRun, optimizer: Optimizer):  # type: ignore[no-u
     variables = optimizer.trainable_variables
     seed, kinds = run.settings.optimisation.seed, run.stream.kinds
 
-    @tf.function
+    # Without AutoGraph: nothing here needs it, and it takes most of the time to the first step.
+    @tf.function(autograph=False)
     def train_step(
         batch: Mapping[str, tf.Tensor], step: tf.Tensor, optimizer_step: tf.Tensor
     ) -> tuple[StepLosses, tf.Tensor]:
@@ -133,33 +141,37 @@ def _compiled_step(run: TrainingRun, optimizer: Optimizer):  # type: ignore[no-u
         gradients = [tf.convert_to_tensor(gradient) for gradient in gradients]
         norm = tf.linalg.global_norm(gradients) / optimizer.loss_scale
         # A step that has to be stopped must not leave its mark on the weights first.
-        if tf.math.is_finite(norm) & tf.math.is_finite(losses.total):
-            optimizer.apply(gradients)
+        tf.cond(
+            tf.math.is_finite(norm) & tf.math.is_finite(losses.total),
+            lambda: _applied(optimizer, gradients),
+            lambda: tf.constant(False),
+        )
         return losses, norm
 
     return train_step
 
 
+def _applied(optimizer: Optimizer, gradients: Sequence[tf.Tensor]) -> tf.Tensor:
+    """Apply them, and say so: both branches of a condition must return something."""
+    optimizer.apply(gradients)
+    return tf.constant(True)
+
+
 def _resume(run: TrainingRun, optimizer: Optimizer, curve: LearningCurve) -> int:
     """Load the newest intact checkpoint into everything; the number of completed steps."""
-    checkpoint, damaged = newest_checkpoint(_checkpoints(run))
+    checkpoint, damaged = newest_checkpoint(run.checkpoints)
     for path in damaged:
         tqdm.write(f"{path} was cut or altered; continuing from the checkpoint before it")
     if checkpoint is None:
         curve.restart([])
         return 0
-    fingerprint = _fingerprint(run.settings)
-    if checkpoint.record["settings"] != fingerprint:
-        raise ConfigError(
-            "the checkpoints were made with other settings",
-            where=str(_checkpoints(run)),
-            cause="params.yaml has changed since that run began",
-            next_command=f"remove {run.out} to start anew, or restore the settings",
-        )
     variables = _variables(run.model, optimizer)
     if set(variables) != set(checkpoint.arrays):
         raise ConfigError(
-            "the checkpoints hold another model's variables", where=str(_checkpoints(run))
+            "the checkpoints hold another model's variables",
+            where=str(run.checkpoints),
+            cause="they were written by another version of poseshard",
+            next_command=f"remove {run.checkpoints}",
         )
     for name, variable in variables.items():
         variable.assign(checkpoint.arrays[name])
@@ -171,12 +183,11 @@ def _resume(run: TrainingRun, optimizer: Optimizer, curve: LearningCurve) -> int
 def _save(run: TrainingRun, optimizer: Optimizer, curve: LearningCurve, step: int) -> None:
     variables = _variables(run.model, optimizer)
     save_checkpoint(
-        _checkpoints(run),
+        run.checkpoints,
         Checkpoint(
             step,
             {name: np.asarray(variable) for name, variable in variables.items()},
             {
-                "settings": _fingerprint(run.settings),
                 "stream": run.stream.get_state(),
                 "curve": curve.rows,
             },
@@ -188,23 +199,20 @@ def _save(run: TrainingRun, optimizer: Optimizer, curve: LearningCurve, step: in
 
 def _variables(model: LocalizerModel, optimizer: Optimizer) -> dict[str, Any]:
     """Everything that a step changes, by a stable name."""
-    variables = {f"model/{i:04d}/{v.path}": v for i, v in enumerate(model.variables)}
-    state = {f"optimizer/{i:04d}/{v.path}": v for i, v in enumerate(optimizer.variables)}
+    variables = {f"model/{i:04d}/{v.name}": v for i, v in enumerate(model.variables)}
+    state = {f"optimizer/{i:04d}/{v.name}": v for i, v in enumerate(optimizer.variables)}
     return variables | state
 
 
-def _checkpoints(run: TrainingRun) -> Path:
-    return run.out / "checkpoints"
-
-
-def _fingerprint(settings: TrainSettings) -> str:
-    """Digest of all settings that change the result."""
+def _fingerprint(settings: TrainSettings, data_digest: str) -> str:
+    """Digest of the data and of all settings that change the result."""
     mapping = settings_as_mapping(settings)
-    for name in ("out", "stores", "loader_threads", "prefetch_batches"):
+    for name in ("out", "stores", "body", "loader_threads", "prefetch_batches"):
         del mapping["data"][name]
     for name in ("stop_step", "checkpoint_period", "checkpoints_kept"):
         del mapping["optimisation"][name]
-    return hashlib.sha256(json.dumps(mapping, sort_keys=True).encode()).hexdigest()
+    record = json.dumps([mapping, data_digest], sort_keys=True)
+    return hashlib.sha256(record.encode()).hexdigest()[:16]
 
 
 def _move_renorm_limits(model: LocalizerModel, step: int) -> None:

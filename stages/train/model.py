@@ -155,8 +155,10 @@ class LocalizerModel(keras.Model):
         return keras.layers.BatchNormalization(momentum=momentum, epsilon=norm.epsilon, name=name)
 
     def get_config(self) -> dict[str, Any]:
+        # Where the data lay does not belong to the model.
+        recipe = {k: v for k, v in settings_as_mapping(self.settings).items() if k != "data"}
         return {
-            "settings": settings_as_mapping(self.settings),
+            "settings": recipe,
             "table": {
                 "datasets": list(self.table.datasets),
                 "names": [list(names) for names in self.table.names],

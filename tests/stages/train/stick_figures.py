@@ -11,7 +11,9 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from stages.train.canonical_body import CanonicalBody
+from stages.train.canonical_body import CanonicalBody, joint_table
+from stages.train.settings import BatchSettings
+from stages.train.sources import Source, open_source
 
 # joint: (parent, place in the rest pose, metres: x left, y up, z forward)
 REST: dict[str, tuple[str | None, tuple[float, float, float]]] = {
@@ -161,3 +163,13 @@ def _picture(pixels: npt.NDArray[np.float32], rng: np.random.Generator) -> bytes
             a, b = (tuple(np.round(pixels[j]).astype(int).tolist()) for j in (i, parent))
             cv2.line(image, a, b, colour if NAMES[i][0] in "lr" else (230, 230, 230), 3)
     return bytes(cv2.imencode(".jpg", image)[1])
+
+
+def stick_sources(batch: BatchSettings, *, split_name: str = "train") -> list[Source]:
+    """The stores' sources for these batch settings."""
+    stores, body = stick_stores(), canonical_body()
+    table = joint_table(body, dict.fromkeys(stores, NAMES))
+    return [
+        open_source(name, store, split_name=split_name, table=table, body=body, batch=batch)
+        for name, store in stores.items()
+    ]
