@@ -60,7 +60,8 @@ def begin_read(path: Path, extract: Callable[[PickledDataset], Extract]) -> Pend
     """
     data = map_source(path)
     columns = os.memfd_create("poseshard-columns")
-    child = GuardedChild(lambda: _read(path, data, extract, columns), _limits(len(data)))
+    kept: list[object] = []  # so that the child ends without taking the object graph apart
+    child = GuardedChild(lambda: _read(path, data, extract, columns, kept), _limits(len(data)))
     return PendingRead(path, data, columns, child)
 
 
@@ -102,12 +103,17 @@ def _limits(size: int) -> Limits:
 
 
 def _read(
-    path: Path, data: mmap.mmap, extract: Callable[[PickledDataset], Extract], columns: int
+    path: Path,
+    data: mmap.mmap,
+    extract: Callable[[PickledDataset], Extract],
+    columns: int,
+    kept: list[object],
 ) -> bytes:
     """The child's part: the answer as JSON, the arrays in the file `columns`."""
     message: dict[str, Any]
     try:
         unpickled = unpickle(data)
+        kept.append(unpickled)
         limit_cpu(1.0 + len(data) / 1e6)
         dataset = dataset_from_pickle(unpickled, path)
         extracted = extract(dataset)
