@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import struct
 import threading
+from collections.abc import Sequence
 
 import google_crc32c
 import zstandard
@@ -65,6 +66,42 @@ def decode_chunk(stored: bytes, size: int) -> bytes | memoryview:
     if len(data) != size:
         raise ChunkError(f"decompresses to {len(data)} bytes, expected {size}")
     return data
+
+
+def decode_run(
+    data: bytes, places: Sequence[tuple[int, int]], size: int, out: memoryview
+) -> tuple[int, ChunkError] | None:
+    """Decode many chunks, one after the other, into a buffer.
+
+    Args:
+        data: stored bytes.
+        places: offset and length of each chunk in them; a length of 0 leaves its part of `out`.
+        size: decoded bytes of each.
+        out: as long as all chunks decoded.
+
+    Returns:
+        The number of the first chunk that is damaged, and how; None if none is.
+    """
+    crc, decompress = google_crc32c.value, _decompressor().decompress
+    raw_end = _RAW_START + size
+    raw_start = _HEADER.pack(_MAGIC, _SINGLE_SEGMENT_8_BYTE_SIZE, size)
+    raw_start += _block_header(_RAW, size, is_last=True)
+    position = 0
+    for number, (offset, length) in enumerate(places):
+        end = position + size
+        if length:
+            stored = data[offset : offset + length]
+            if crc(stored) != _CRC_RESIDUE or len(stored) < length:
+                return number, ChunkError("does not match its CRC-32C")
+            if stored.startswith(raw_start):
+                out[position:end] = stored[_RAW_START:raw_end]
+            else:
+                try:
+                    out[position:end] = decompress(stored, size, allow_extra_data=True)
+                except (zstandard.ZstdError, ValueError) as error:
+                    return number, ChunkError(f"does not decompress: {error}")
+        position = end
+    return None
 
 
 def encode_padded_file(data: bytes, width: int) -> list[bytes]:

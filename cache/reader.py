@@ -9,7 +9,9 @@ decoded rows are bounded.
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -129,6 +131,7 @@ class Split:
         self._apart = {
             n for n, c in columns.items() if c.chunk_rows == 1 and _is_padded(n, columns)
         }
+        self._default_columns = [n for n in columns if not _is_padded(n, columns)]
         self._groups = RowGroups(
             [c for n, c in columns.items() if n not in self._apart], max_bytes=decoded_bytes
         )
@@ -164,11 +167,11 @@ class Split:
         """
         numbers = self._checked_rows(rows)
         if columns is None:
-            columns = [name for name in self.columns if not _is_padded(name, self.columns)]
+            columns = self._default_columns
+        if self._apart.isdisjoint(columns):
+            return self._groups.gather(numbers, columns, self.decoded_chunk)
         together = [name for name in columns if name not in self._apart]
         found = self._groups.gather(numbers, together, self.decoded_chunk)
-        if len(together) == len(columns):
-            return found
         return {
             name: found[name] if name in found else self._gather_singly(self._column(name), numbers)
             for name in columns
@@ -183,14 +186,33 @@ class Split:
         layout = self._column(name)
         start, stop, _ = slice(start, stop).indices(len(self))
         stop = max(start, stop)
-        out = np.empty((stop - start, *layout.row_shape), dtype=layout.dtype)
-        run = max(1, min(layout.n_chunks, _RUN_BYTES // layout.chunk_bytes))
         first, last = start // layout.chunk_rows, -(-stop // layout.chunk_rows)
-        for chunk in range(first, last):
-            if chunk == first or chunk % layout.n_chunks % run == 0:
-                end = min(last, chunk - chunk % layout.n_chunks % run + run)
-                self._read_run(layout, range(chunk, end), out, start)
-        return out
+        # Whole chunks are decoded in place; what lies outside the rows is cut off at the end.
+        n_rows = (last - first) * layout.chunk_rows
+        out = np.empty((n_rows, *layout.row_shape), dtype=layout.dtype)
+        run = max(1, min(layout.n_chunks, _RUN_BYTES // layout.chunk_bytes))
+        chunk = first
+        while chunk < last:
+            end = min(last, chunk - chunk % layout.n_chunks % run + run)
+            end = min(end, chunk - chunk % layout.n_chunks + layout.n_chunks)
+            low, high = ((c - first) * layout.chunk_rows for c in (chunk, end))
+            self._read_run(layout, range(chunk, end), out[low:high])
+            chunk = end
+        offset = start - first * layout.chunk_rows
+        return out[offset : offset + stop - start]
+
+    def read(self, columns: Sequence[str] | None = None) -> dict[str, npt.NDArray[Any]]:
+        """Whole columns, all by default but pictures, by as many threads as there are cores.
+
+        Raises:
+            StoreError: a shard is missing, cut or altered.
+        """
+        if columns is None:
+            columns = [name for name in self.columns if name not in self._apart]
+        widest_first = sorted(columns, key=lambda name: -self._column(name).row_bytes)
+        with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
+            found = dict(zip(widest_first, pool.map(self.column, widest_first), strict=True))
+        return {name: found[name] for name in columns}
 
     def blobs(self, name: str, rows: Rows) -> list[bytes]:
         """The bytes of a padded column, without the padding.
@@ -214,10 +236,9 @@ class Split:
             found = self.gather(numbers, [name, length_name])
             lengths = found[length_name].tolist()
             return [r[:n].tobytes() for r, n in zip(found[name], lengths, strict=True)]
-        lengths = self.gather(numbers, [length_name])[length_name].tolist()
         return [
-            self._padded_file(layout, int(row), length)
-            for row, length in zip(numbers, lengths, strict=True)
+            self._padded_file(layout, row, self._groups.value(row, length_name, self.decoded_chunk))
+            for row in numbers
         ]
 
     def where(self, name: str, row: int) -> tuple[Path, int, int] | None:
@@ -262,43 +283,27 @@ class Split:
             raise self._unreadable(error, layout, self.rows_of_chunk(layout, chunk)) from error
         return np.frombuffer(data, dtype=layout.dtype).reshape(-1, *layout.row_shape)
 
-    def _read_run(
-        self, layout: ColumnLayout, run: range, out: npt.NDArray[Any], first_row: int
-    ) -> None:
-        """Decode a run of chunks of one shard into `out`, whose first row is `first_row`."""
+    def _read_run(self, layout: ColumnLayout, run: range, out: npt.NDArray[Any]) -> None:
+        """Decode a run of chunks of one shard into `out`, which has a place for every row."""
         number, first = divmod(run.start, layout.n_chunks)
-        rows = range(
-            max(first_row, run.start * layout.chunk_rows),
-            min(first_row + len(out), run.stop * layout.chunk_rows),
-        )
-        target = out[rows.start - first_row : rows.stop - first_row]
         record = self._record.blocks[number].shards[layout.name]
         if record is None:
-            target[:] = layout.fill
+            out[:] = layout.fill
             return
         try:
             shard = self._files.open(self.name, layout, number, record)
             data, places = shard.read_run(first, first + len(run))
         except (OSError, chunks.ChunkError) as error:
             raise self._unreadable(error, layout, self.rows_of_block(number)) from error
-        buffer = target.reshape(-1).view(np.uint8).data
-        skipped = (rows.start - run.start * layout.chunk_rows) * layout.row_bytes
-        size, end = layout.chunk_bytes, len(buffer)
-        position = -skipped
-        for chunk, (offset, length) in zip(run, places, strict=True):
-            low, high = max(0, position), min(end, position + size)
-            if offset == shards.EMPTY:
-                n_bytes = layout.row_bytes
-                target[low // n_bytes : high // n_bytes] = layout.fill
-            else:
-                try:
-                    decoded = chunks.decode_chunk(data[offset : offset + length], size)
-                except chunks.ChunkError as error:
-                    bad = self.rows_of_chunk(layout, chunk)
-                    raise self._unreadable(error, layout, bad) from error
-                whole = high - low == size
-                buffer[low:high] = decoded if whole else decoded[low - position : high - position]
-            position += size
+        for place, (_, length) in enumerate(places):
+            if length == 0:
+                out[place * layout.chunk_rows : (place + 1) * layout.chunk_rows] = layout.fill
+        buffer = out.reshape(-1).view(np.uint8).data
+        damage = chunks.decode_run(data, places, layout.chunk_bytes, buffer)
+        if damage is not None:
+            place, problem = damage
+            rows = self.rows_of_chunk(layout, run[place])
+            raise self._unreadable(problem, layout, rows) from problem
 
     def _padded_file(self, layout: ColumnLayout, row: int, length: int) -> bytes:
         if length == 0:
@@ -313,9 +318,9 @@ class Split:
         except chunks.ChunkError as error:
             raise self._unreadable(error, layout, range(row, row + 1)) from error
 
-    def _gather_singly(self, layout: ColumnLayout, rows: npt.NDArray[np.int64]) -> npt.NDArray[Any]:
+    def _gather_singly(self, layout: ColumnLayout, rows: Sequence[int]) -> npt.NDArray[Any]:
         out = np.empty((len(rows), *layout.row_shape), dtype=layout.dtype)
-        for place, row in enumerate(rows.tolist()):
+        for place, row in enumerate(rows):
             values = self.decoded_chunk(layout, row)
             out[place] = layout.fill if values is None else values[0]
         return out
@@ -343,13 +348,12 @@ class Split:
                 f"{self._store_path} has no column {name!r}; it has {', '.join(self.columns)}"
             ) from None
 
-    def _checked_rows(self, rows: Rows) -> npt.NDArray[np.int64]:
+    def _checked_rows(self, rows: Rows) -> list[int]:
         numbers = np.asarray(rows, dtype=np.int64).reshape(-1)
-        bounds = numbers if len(numbers) < 8 else (int(numbers.min()), int(numbers.max()))
-        for number in bounds:
-            if not 0 <= number < len(self):
-                raise IndexError(f"rows must be in 0..{len(self) - 1} of split {self.name!r}")
-        return numbers
+        found: list[int] = numbers.tolist()
+        if found and not 0 <= min(found) <= max(found) < len(self):
+            raise IndexError(f"rows must be in 0..{len(self) - 1} of split {self.name!r}")
+        return found
 
 
 def _store(path: Path, decoded_bytes: int) -> Store:

@@ -48,10 +48,11 @@ class RowGroups:
         # Each of its methods is atomic; a lock might be held for ever after a fork.
         self._groups: OrderedDict[int, _Group] = OrderedDict()
         group_bytes = max(1, self._chunk_rows * self._dtype.itemsize)
+        self._wanted: dict[tuple[str, ...], int] = {}
         self._max_groups = max(8, max_bytes // group_bytes)
 
     def gather(
-        self, rows: npt.NDArray[np.int64], names: Sequence[str], decode: Decode
+        self, rows: Sequence[int], names: Sequence[str], decode: Decode
     ) -> dict[str, npt.NDArray[Any]]:
         """The given rows, in the given order.
 
@@ -61,33 +62,45 @@ class RowGroups:
         Returns:
             By column, (n, *row_shape).
         """
-        wanted = 0
-        for name in names:
-            wanted |= self._bits[name]
+        asked = tuple(names)
+        wanted = self._wanted.get(asked)
+        if wanted is None:
+            wanted = self._wanted[asked] = sum({self._bits[name] for name in names})
         if len(names) * 2 < len(self._layouts):
             return self._gather_few(rows, names, wanted, decode)
         raw = np.empty((len(rows), self._dtype.itemsize), dtype=np.uint8)
-        for place, row in enumerate(rows.tolist()):
+        for place, row in enumerate(rows):
             number, offset = divmod(row, self._chunk_rows)
-            raw[place] = self._group(number, wanted, decode).raw[offset]
-        out = raw.view(self._dtype)[:, 0]
+            group = self._groups.get(number)
+            if group is None or wanted & ~group.ready:
+                group = self._decoded(number, wanted, decode)
+            raw[place] = group.raw[offset]
+        out = raw.reshape(-1).view(self._dtype)
         return {name: out[name] for name in names}
 
+    def value(self, row: int, name: str, decode: Decode) -> int:
+        """One number of a column of single integers."""
+        number, offset = divmod(row, self._chunk_rows)
+        group = self._groups.get(number)
+        if group is None or self._bits[name] & ~group.ready:
+            group = self._decoded(number, self._bits[name], decode)
+        return int(group.rows[name][offset])
+
     def _gather_few(
-        self, rows: npt.NDArray[np.int64], names: Sequence[str], wanted: int, decode: Decode
+        self, rows: Sequence[int], names: Sequence[str], wanted: int, decode: Decode
     ) -> dict[str, npt.NDArray[Any]]:
         out = {
             name: np.empty((len(rows), *self._dtype[name].shape), dtype=self._dtype[name].base)
             for name in names
         }
-        for place, row in enumerate(rows.tolist()):
+        for place, row in enumerate(rows):
             number, offset = divmod(row, self._chunk_rows)
-            found = self._group(number, wanted, decode).rows
+            found = self._decoded(number, wanted, decode).rows
             for name, values in out.items():
                 values[place] = found[name][offset]
         return out
 
-    def _group(self, number: int, wanted: int, decode: Decode) -> _Group:
+    def _decoded(self, number: int, wanted: int, decode: Decode) -> _Group:
         group = self._groups.get(number)
         if group is None:
             group = _Group(self._chunk_rows, self._dtype)

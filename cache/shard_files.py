@@ -10,6 +10,8 @@ from collections import OrderedDict
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
+
 from cache import chunks, shards
 from cache.layout import ColumnLayout
 from cache.shards import ShardRecord
@@ -54,18 +56,20 @@ class OpenShard:
         """Several chunks at once.
 
         Returns:
-            A run of bytes of the file, and where in it each of the chunks lies; `EMPTY` as offset
-            of those that hold only fill values.
+            A run of bytes of the file, and offset and length in it of each of the chunks; a length
+            of 0 for those that hold only fill values.
         """
-        entries = [self.entry(chunk) for chunk in range(first, stop)]
-        present = [entry for entry in entries if entry[0] != shards.EMPTY]
-        start = min((offset for offset, _ in present), default=0)
-        end = max((offset + length for offset, length in present), default=0)
-        data = os.pread(self._fd, end - start, start)
-        return data, [
-            (offset - start if offset != shards.EMPTY else shards.EMPTY, length)
-            for offset, length in entries
+        entries = np.frombuffer(self._index, dtype="<u8").reshape(-1, 2)[first:stop]
+        is_there = entries[:, 0] != shards.EMPTY
+        if not is_there.any():
+            return b"", [(0, 0)] * len(entries)
+        start = int(entries[is_there, 0].min())
+        end = int(entries[is_there].sum(axis=1).max())
+        places = [
+            (offset - start, length) if offset != shards.EMPTY else (0, 0)
+            for offset, length in entries.tolist()
         ]
+        return os.pread(self._fd, end - start, start), places
 
     def __del__(self) -> None:
         with contextlib.suppress(OSError):
