@@ -1,7 +1,7 @@
 """`cli.py prepare` on the world in a folder: python -m tests.promises.driver FOLDER EDITION STEP
 
 With a STEP, the first call of that name through the seam says `waiting` and waits to be
-interrupted. The pickle is not read; see `World.source`.
+interrupted. Neither the pickle nor params.yaml is read; see `World`.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from pathlib import Path
 import cli
 from cache import syscalls as seam
 from cache.blocks import BlockCache
+from stages import settings as stages_settings
 from stages.prepare import run as prepare_run
 from tests.promises.world import Call, WatchedSyscalls, World
 
@@ -22,6 +23,7 @@ def main() -> None:
     folder, edition, step, *options = sys.argv[1:]
     world = World(Path(folder), int(edition))
     prepare_run.read_source = lambda *_: world.source()
+    stages_settings.load_section = lambda *_: world.settings
 
     interrupted = threading.Event()
     cancel = BlockCache.cancel
