@@ -9,7 +9,9 @@ fresh forks of this process, so that nobody inherits another's heap:
 * `pickle.load` into those ordinary classes, measured inside the fork: the price of the fork and
   of freeing the objects is not counted against it;
 * the same with the cyclic garbage collector paused;
-* the safe reader: fork, limits, unpickling, validation, every column as arrays, back in the parent.
+* the safe reader: fork, limits, unpickling and validation;
+* the safe reader and the conversion to all columns of a store (camera metres, validity, checked
+  masks, reasons to reject), back in the parent.
 
 Prints medians and the ratio to plain `pickle.load`, with processor time beside wall time.
 """
@@ -40,6 +42,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from pipeline import unpickling
 from pipeline.unpickling import Extract, PickledDataset
+from stages.prepare.transfer import extract_columns
 
 N_JOINTS = 49
 
@@ -62,7 +65,7 @@ def main() -> None:
                 "pickle.load": lambda: plain_load(path, collector=True),
                 "pickle.load, collector paused": lambda: plain_load(path, collector=False),
                 "safe reader, unpickling only": lambda: safe_read(path, nothing),
-                "safe reader, all columns": lambda: safe_read(path, every_column),
+                "safe reader, converted": lambda: safe_read(path, extract_columns),
             }
             timings: dict[str, list[tuple[float, float, float]]] = {
                 name: [] for name in contestants
@@ -72,12 +75,17 @@ def main() -> None:
                     timings[name].append(in_a_fork(contestant))
         size = path.stat().st_size / 1e6
     print(f"{arguments.examples} examples, {size:.1f} MB, {arguments.rounds} rounds, medians")
-    reference = statistics.median(wall for wall, _, _ in timings["pickle.load"])
+    print("x: ratio to pickle.load in the same round")
+    reference = timings["pickle.load"]
     for name, rounds in timings.items():
         wall, processor, peak = (statistics.median(column) for column in zip(*rounds, strict=True))
+        wall_ratio, processor_ratio = (
+            statistics.median(a[i] / b[i] for a, b in zip(rounds, reference, strict=True))
+            for i in (0, 1)
+        )
         print(
-            f"{name:32} {wall:6.2f} s wall  {processor:6.2f} s processor  {peak:6.0f} MB peak"
-            f"  {wall / reference:5.2f} x"
+            f"{name:32} {wall:6.2f} s wall {wall_ratio:5.2f} x"
+            f"  {processor:6.2f} s processor {processor_ratio:5.2f} x  {peak:5.0f} MB peak"
         )
 
 
@@ -97,36 +105,6 @@ def safe_read(path: Path, extract: Callable[[PickledDataset], Extract]) -> None:
 def nothing(dataset: PickledDataset) -> Extract:
     """No column at all."""
     return Extract({}, {"train": len(dataset.examples["train"])})
-
-
-def every_column(dataset: PickledDataset) -> Extract:
-    """All columns of a 3D data set, ragged bytes joined."""
-    examples = dataset.examples["train"]
-    paths = [(path or "").encode() for path in unpickling.image_paths(examples)]
-    coords = unpickling.world_coords(examples, n_joints=N_JOINTS)
-    boxes = unpickling.boxes(examples)
-    cameras = unpickling.camera_columns(examples)
-    masks = unpickling.mask_columns(examples)
-    bodies = unpickling.body_columns(examples)
-    return Extract(
-        {
-            "path_bytes": np.frombuffer(b"".join(paths), np.uint8),
-            "path_lengths": np.array([len(path) for path in paths]),
-            "coords": coords.values.astype(np.float32),
-            "boxes": boxes.values,
-            "rotation": cameras.rotation.astype(np.float32),
-            "optical_centre": cameras.optical_centre.astype(np.float32),
-            "intrinsics": cameras.intrinsics.astype(np.float32),
-            "distortion": cameras.distortion,
-            "world_up": cameras.world_up,
-            "mask_bytes": np.frombuffer(b"".join(masks.counts), np.uint8),
-            "mask_lengths": np.array([len(counts) for counts in masks.counts]),
-            "mask_size": masks.size,
-            "body_reading": bodies.reading,
-            "readings": np.stack([coords.reading, boxes.reading, cameras.reading, masks.reading]),
-        },
-        {"era": dataset.era},
-    )
 
 
 def in_a_fork(work: Callable[[], None]) -> tuple[float, float, float]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from operator import itemgetter
 from pathlib import Path
@@ -54,6 +54,14 @@ class Examples:
             return list(map(itemgetter(name), self.attributes))
         except KeyError:
             return [attributes.get(name) for attributes in self.attributes]
+
+    def blocks(self, n_examples: int) -> Iterator[Examples]:
+        """The same examples, so many at a time; one empty block if there are none.
+
+        What is done block by block finds its objects in the processor's cache the second time.
+        """
+        for start in range(0, max(1, len(self)), n_examples):
+            yield Examples(self.attributes[start : start + n_examples])
 
     def has(self, name: str) -> bool:
         """Whether any example has this attribute and it is not None."""
