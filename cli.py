@@ -88,7 +88,7 @@ def cli(debug: bool) -> None:
 def sample(out: Path | None, examples: int | None, seed: int | None, jobs: int | None) -> None:
     """Make the built-in sample datasets, in genuine PosePile pickle form.
 
-    Example: cli.py sample --out data/sample --examples 600 --seed 1
+    Example: cli.py sample --out data/sample --examples 800 --seed 1
     """
     import dataclasses
 
