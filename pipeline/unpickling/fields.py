@@ -46,7 +46,9 @@ class CoordinateColumn:
 
 def readings(values: Sequence[object], read: npt.NDArray[np.bool_]) -> npt.NDArray[np.uint8]:
     """READ where `read`, ABSENT where the value is None, else MALFORMED: uint8 (N,)."""
-    absent = np.fromiter((value is None for value in values), dtype=np.bool_, count=len(values))
+    if read.all():
+        return np.full(len(values), Reading.READ, dtype=np.uint8)
+    absent = np.array([value is None for value in values], dtype=np.bool_)
     codes = np.where(absent, Reading.ABSENT, Reading.MALFORMED)
     return np.where(read, Reading.READ, codes).astype(np.uint8)
 

@@ -49,7 +49,7 @@ def test_large_files_too(protocol: int) -> None:
     root = genuine.dataset3d(BY_PROTOCOL[protocol])
     for split in root.examples.values():
         for example in split:
-            example.comment = [f"{example.image_path} {i}" for i in range(12_000)]
+            example.comment = [f"{example.image_path} {i}" * 80 for i in range(200)]
     data = genuine.pickled(root, BY_PROTOCOL[protocol])
     assert len(data) > 3 << 19
     positions = opcode_positions(data)
