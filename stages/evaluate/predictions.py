@@ -86,19 +86,22 @@ def read_truth(
 
 
 class Predictor:
-    """The model, compiled once, asked for any canonical points."""
+    """The model, asked for any canonical points; compiled once for shared and for own ones."""
 
     def __init__(self, model: LocalizerModel) -> None:
-        self._model = model
-        self._call = tf.function(
-            lambda inputs: model(inputs, training=False), reduce_retracing=True
-        )
+        def call(inputs: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+            return model(inputs, training=False)
+
+        # One function each: relaxed shapes that fit both have no rank, which no layer takes.
+        self._calls = {
+            n_axes: tf.function(call, reduce_retracing=True, autograph=False) for n_axes in (2, 3)
+        }
 
     def __call__(
         self, images: npt.NDArray[np.uint8], intrinsics: Floats, canonical: Floats
     ) -> Predictions:
         """Predict points (P, 3), shared, or (N, P, 3), each example's own."""
-        outputs = self._call(
+        outputs = self._calls[canonical.ndim](
             {
                 "image": tf.cast(images, tf.float32) / 255,
                 "intrinsics": tf.constant(intrinsics),

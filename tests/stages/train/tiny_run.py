@@ -10,6 +10,7 @@ import os
 import signal
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from stages.train.loader import Batch, BatchStream
 from stages.train.settings import (
@@ -23,6 +24,9 @@ from stages.train.settings import (
     TrainSettings,
 )
 from tests.stages.train.stick_figures import canonical_body, stick_stores
+
+if TYPE_CHECKING:
+    from stages.train.model import LocalizerModel
 
 STEPS = 9
 
@@ -61,12 +65,30 @@ def tiny_settings(out: Path) -> TrainSettings:
     )
 
 
-def train_tiny(out: Path) -> None:
-    """Train, with a network that is quick to trace."""
+def use_quick_network() -> None:
+    """Replace the smallest backbone by one that is quick to trace."""
     from stages.train import backbone
-    from stages.train.launch import launch_on
 
     backbone.RESIDUAL_NETWORKS["residual-tiny"] = (4, ((8, 1, 2),))
+
+
+def tiny_model(settings: TrainSettings) -> LocalizerModel:
+    """An untrained model of these settings, for the stick figures."""
+    from stages.train.canonical_body import joint_table
+    from stages.train.launch import canonical_bounds
+    from stages.train.model import LocalizerModel
+
+    use_quick_network()
+    body = canonical_body()
+    names = {name: store.attributes["joint_names"] for name, store in stick_stores().items()}
+    return LocalizerModel(settings, table=joint_table(body, names), bounds=canonical_bounds(body))
+
+
+def train_tiny(out: Path) -> None:
+    """Train, with a network that is quick to trace."""
+    from stages.train.launch import launch_on
+
+    use_quick_network()
     launch_on(tiny_settings(out), stick_stores(), canonical_body())
 
 
