@@ -85,7 +85,10 @@ def cli(debug: bool) -> None:
 @click.option("--examples", type=click.IntRange(min=1), help="Examples per dataset.")
 @click.option("--seed", type=click.IntRange(min=0), help="Same seed, same bytes.")
 @click.option("--jobs", type=click.IntRange(min=1), help="Processes (default: all cores).")
-def sample(out: Path | None, examples: int | None, seed: int | None, jobs: int | None) -> None:
+@click.option("--no-images", is_flag=True, help="Pickles alone, for large numbers of examples.")
+def sample(
+    out: Path | None, examples: int | None, seed: int | None, jobs: int | None, no_images: bool
+) -> None:
     """Make the built-in sample datasets, in genuine PosePile pickle form.
 
     Example: cli.py sample --out data/sample --examples 800 --seed 1
@@ -104,7 +107,7 @@ def sample(out: Path | None, examples: int | None, seed: int | None, jobs: int |
         seed=default.seed if seed is None else seed,
         jobs=jobs or default.jobs,
     )
-    write_sample(settings)
+    write_sample(settings, with_images=not no_images)
 
 
 @cli.command()
