@@ -124,7 +124,7 @@ class ExampleReader:
         self, encoded: bytes, camera: Camera, target: Camera, *, is_training: bool
     ) -> npt.NDArray[np.uint8]:
         crop, side = self.settings.crop, self.settings.head.proc_side
-        factor = decoding_factor(camera, target, side=side)
+        factor = decoding_factor(camera, target)
         image = cv2.imdecode(
             np.frombuffer(encoded, np.uint8),
             _REDUCED_DECODING[factor] | cv2.IMREAD_IGNORE_ORIENTATION,
@@ -212,17 +212,13 @@ def mirrored_points(points: dict[str, Array], mirror: Array | None) -> dict[str,
     }
 
 
-def decoding_factor(camera: Camera, target: Camera, *, side: int) -> int:
+def decoding_factor(camera: Camera, target: Camera) -> int:
     """How much smaller a picture may be decoded without losing what the crop can show: 1, 2, 4, 8.
 
-    Measured where the crop looks most closely: at its middle and its corners.
+    On its axis a camera has the fewest pixels per angle, its focal length's; so the ratio of the
+    focal lengths is the least number of picture pixels that come to one of the crop.
     """
-    last = side - 1.0
-    places = np.array([[last / 2, last / 2], [0, 0], [last, 0], [0, last], [last, last]])
-    beside = places + np.array([1.0, 0.0])
-    step = reproject(beside, target, camera) - reproject(places, target, camera)
-    spacing = np.linalg.norm(step, axis=1)
-    finest = float(np.nanmin(spacing)) if np.isfinite(spacing).any() else 1.0
+    finest = np.trace(camera.intrinsics[:2, :2]) / np.trace(target.intrinsics[:2, :2])
     return next(factor for factor in (8, 4, 2, 1) if finest >= factor or factor == 1)
 
 
