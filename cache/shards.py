@@ -165,11 +165,6 @@ def parse_tail(tail: bytes, *, shard_length: int) -> bytes:
     return index[: -chunks.CRC_BYTES]
 
 
-def chunks_digest(tail: bytes) -> bytes:
-    """The SHA-256 of all before the end of a shard, as the shard itself records it."""
-    return tail[:_DIGEST_BYTES]
-
-
 def digest(data: bytes) -> str:
     """SHA-256 of bytes, hexadecimal."""
     return hashlib.sha256(data).hexdigest()

@@ -10,7 +10,6 @@ import numpy.typing as npt
 from stages.evaluate.predictions import Truth
 from stages.train.metrics import (
     metrics_3d,
-    procrustes_align,
     root_relative_distance,
 )
 from stages.train.settings import HeadSettings
@@ -61,12 +60,6 @@ def root_relative_mm(truth: Truth, predicted: Floats) -> Floats:
         truth.coords3d, predicted, validity=truth.validity, root_index=truth.root_index
     )
     return np.asarray(1000 * distance.numpy(), dtype=np.float32)
-
-
-def procrustes_mm(truth: Truth, predicted: Floats) -> Floats:
-    """Distance of every point after rotation, scale and translation: (N, P), millimetres."""
-    aligned = procrustes_align(predicted, truth.coords3d, validity=truth.validity).numpy()
-    return np.asarray(1000 * np.linalg.norm(truth.coords3d - aligned, axis=-1), np.float32)
 
 
 def pixel_distance(truth: Truth, predicted: Floats, *, head: HeadSettings) -> Floats:

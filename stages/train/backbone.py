@@ -92,9 +92,10 @@ def load_weights(model: keras.Model, path: Path) -> None:
         ) from error
 
 
-@keras.saving.register_keras_serializable(package="poseshard")
-class AlignedConv2D(keras.layers.Conv2D):
-    """A strided convolution that pads by k//2 on each side, or `shift` pixels further along."""
+class _Aligned(keras.layers.Layer):
+    """Pads a strided convolution by k//2 on each side, or `shift` pixels further along."""
+
+    kernel_size: tuple[int, ...]
 
     def __init__(self, *args: Any, shift: int = 0, **kwargs: Any) -> None:
         kwargs["padding"] = "valid"
@@ -112,22 +113,13 @@ class AlignedConv2D(keras.layers.Conv2D):
 
 
 @keras.saving.register_keras_serializable(package="poseshard")
-class AlignedDepthwiseConv2D(keras.layers.DepthwiseConv2D):
+class AlignedConv2D(_Aligned, keras.layers.Conv2D):
+    """A strided convolution whose cells are centred."""
+
+
+@keras.saving.register_keras_serializable(package="poseshard")
+class AlignedDepthwiseConv2D(_Aligned, keras.layers.DepthwiseConv2D):
     """The depthwise counterpart of `AlignedConv2D`."""
-
-    def __init__(self, *args: Any, shift: int = 0, **kwargs: Any) -> None:
-        kwargs["padding"] = "valid"
-        super().__init__(*args, **kwargs)
-        self.shift = shift
-
-    def call(self, inputs: Any) -> Any:
-        return super().call(_pad(inputs, kernel_size=self.kernel_size[0], shift=self.shift))
-
-    def compute_output_shape(self, input_shape: Any) -> Any:
-        return super().compute_output_shape(_padded(input_shape, self.kernel_size[0]))
-
-    def get_config(self) -> dict[str, Any]:
-        return {**super().get_config(), "shift": self.shift}
 
 
 def _pad(inputs: Any, *, kernel_size: int, shift: int) -> Any:
