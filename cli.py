@@ -22,6 +22,7 @@ from errors import ConfigError, PoseshardError
 EXIT_FAILED, EXIT_INTERRUPTED, EXIT_TERMINATED = 1, 130, 143
 
 FILE = click.Path(path_type=Path)
+LIST = click.Path(path_type=Path, exists=True, dir_okay=False)
 SPLIT = click.Choice(["train", "valid", "test"])
 
 
@@ -116,6 +117,7 @@ def sample(
 @click.option("--images", type=FILE, help="Folder that image_path is relative to.")
 @click.option("--store", type=FILE, help="Where the store goes (default: params.yaml).")
 @click.option("--cache", type=FILE, help="Where built blocks live (default: params.yaml).")
+@click.option("--excludes", type=LIST, help="Examples to leave out (default: excludes.yaml).")
 @click.option("--jobs", type=click.IntRange(min=1), help="Blocks at a time (default: all cores).")
 @click.option("--no-images", is_flag=True, help="Annotations alone; no picture is looked at.")
 @click.option("--strict", is_flag=True, help="Fail on the first rejected example.")
@@ -127,6 +129,7 @@ def prepare(
     images: Path | None,
     store: Path | None,
     cache: Path | None,
+    excludes: Path | None,
     jobs: int | None,
     no_images: bool,
     strict: bool,
@@ -156,6 +159,8 @@ def prepare(
     settings = load_section(PrepareSettings, "prepare")
     if cache is not None:
         settings = dataclasses.replace(settings, cache=cache)
+    if excludes is not None:
+        settings = dataclasses.replace(settings, excludes=excludes)
     files = dataset_files(dataset, annotations=annotations, images=images)
     report = run(
         dataset,

@@ -26,6 +26,7 @@ from pipeline.schema import (
     Widths,
     column_specs,
 )
+from stages.prepare.excludes import without
 from stages.prepare.settings import PrepareSettings
 from stages.prepare.source import Source
 
@@ -91,7 +92,12 @@ def plan_store(
             longest = max(longest, longest_here)
     if files is not None and longest == 0:
         _refuse_empty_folder(columns, files.root, sources)
+    # Widths are those of all examples: leaving one out must not change any other block.
     widths = plan_widths(columns, largest_image_bytes=longest)
+    columns = without(columns, source.excluded)
+    for name, excluded in source.excluded.items():
+        for row in excluded:
+            identities[name][row] = b""
     layouts = plan_layouts(columns.kind, widths, settings)
     return StorePlan(
         attributes=store_attributes(dataset, source, with_images=images is not None),

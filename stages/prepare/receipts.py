@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,6 +25,7 @@ from cache.source_files import scan_files
 from cache.stat_cache import StatCache, version
 from errors import StoreError
 from pipeline.schema import Status
+from stages.prepare.excludes import Exclude
 from stages.prepare.planning import file_column
 from stages.prepare.settings import DatasetFiles, PrepareSettings
 from stages.settings import PROJECT_ROOT
@@ -53,6 +55,7 @@ def request(
     *,
     with_images: bool,
     annotations_digest: str,
+    excludes: Sequence[Exclude] = (),
 ) -> Request:
     """Describe a `prepare` before it has read anything."""
     inputs = {
@@ -62,6 +65,7 @@ def request(
         "cuts": [settings.rows_per_block, settings.rows_per_chunk],
         "encoder": chunks.ENCODER,
         "code": _code_digest(),
+        "excludes": [exclude.to_json() for exclude in excludes],
     }
     name = digest(str(store).encode("utf-8", "surrogateescape"))[:32]
     return Request(settings.cache / "receipts" / name, digest(to_json(inputs)))

@@ -5,6 +5,7 @@ Resume is the only code path: a fresh run is a resume of nothing.
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import sys
 from collections.abc import Iterator, Sequence
@@ -23,9 +24,9 @@ from cache.publish import StoreContent, is_current, publish, recover
 from cache.registry import register_store
 from cache.stat_cache import StatCache
 from errors import SourceError
-from pipeline.columns import DatasetColumns
 from pipeline.schema import SPLITS, Status
 from stages.prepare import receipts
+from stages.prepare.excludes import Exclude, find_excluded, load_excludes
 from stages.prepare.planning import (
     STATUS_NAMES,
     PlannedBlock,
@@ -90,14 +91,17 @@ def prepare(
         files: the pickle and the folder of the pictures.
         n_jobs: blocks built at a time; the result does not depend on it.
         with_images: False leaves the `image` column empty and looks at no picture.
-        is_strict: fail on the first rejected example, leaving what was published before.
+        is_strict: fail on the first rejected example, leaving what was published before. One that
+            `excludes.yaml` names is no failure.
         must_rebuild: build every block anew, even if the cache holds it.
 
     Raises:
         SourceError: the pickle cannot be read, or `is_strict` and an example was rejected.
         StoreError: the store or the cache cannot be written.
         BusyError: another process is preparing this store.
+        ConfigError: an entry of `excludes.yaml` is wrong, or names no example.
     """
+    excludes = load_excludes(settings.excludes, dataset)
     store = store.resolve()
     images = files.images.resolve() if with_images else None
     with (
@@ -117,15 +121,16 @@ def prepare(
             settings,
             with_images=with_images,
             annotations_digest=annotations or "",
+            excludes=excludes,
         )
         if not must_rebuild and not is_strict:
             manifest = receipts.still_valid(asked, store, stats, images=images)
             if manifest is not None:
                 n_blocks = sum(len(split.blocks) for split in manifest.splits.values())
                 return PrepareReport(dataset, store, manifest, 0, n_blocks, was_published=False)
-        source = read_source(dataset, files)
+        source = leave_out(read_source(dataset, files), excludes, dataset, images=images)
         if is_strict:
-            _refuse_rejected(source.columns, files)
+            _refuse_rejected(source, files)
         report = write_store(
             dataset,
             source,
@@ -141,6 +146,22 @@ def prepare(
             receipts.annotations_digest(files.annotations, stats)
             receipts.leave(asked, store, stats, images=images)
         return report
+
+
+def leave_out(
+    source: Source, excludes: Sequence[Exclude], dataset: str, *, images: Path | None
+) -> Source:
+    """The source without the examples that these entries name.
+
+    Raises:
+        ConfigError: an entry names no example, or one that another entry names too.
+    """
+    if not excludes:
+        return source
+    splits = source.columns.splits.items()
+    sources = {name: split_sources(split, images=images) for name, split in splits}
+    excluded = find_excluded(excludes, sources, dataset=dataset)
+    return dataclasses.replace(source, excluded=excluded)
 
 
 def write_store(
@@ -164,8 +185,9 @@ def write_store(
     with BlockCache(settings.cache, must_rebuild=must_rebuild) as cache:
         try:
             for block, result in build_blocks(plan, cache, stats, dataset, n_jobs=n_jobs):
-                if is_strict and result.rejections:
-                    rejection = result.rejections[0].shifted(block.rows.start)
+                failed = [r for r in result.rejections if r.status != Status.EXCLUDED]
+                if is_strict and failed:
+                    rejection = failed[0].shifted(block.rows.start)
                     raise _strict_error(block.split, rejection, source.provenance["source"])
                 built[block.split].append((block.rows, result))
         finally:
@@ -220,12 +242,12 @@ def stat_name(images: Path | None) -> str:
     return hashlib.sha256(str(images).encode("utf-8", "surrogateescape")).hexdigest()[:32]
 
 
-def _refuse_rejected(columns: DatasetColumns, files: DatasetFiles) -> None:
-    for name, split in columns.splits.items():
-        for row, detail in sorted(split.details.items()):
-            source = split_sources(split, images=files.images)[row]
+def _refuse_rejected(source: Source, files: DatasetFiles) -> None:
+    for name, split in source.columns.splits.items():
+        for row in sorted(split.details.keys() - source.excluded.get(name, {}).keys()):
+            path = split_sources(split, images=files.images)[row]
             status = int(split.arrays["status"][row])
-            rejection = Rejection(row, status, source, detail)
+            rejection = Rejection(row, status, path, split.details[row])
             raise _strict_error(name, rejection, files.annotations.name)
 
 

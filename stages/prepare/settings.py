@@ -23,6 +23,7 @@ class PrepareSettings:
             per shard file. More rows are fewer files and faster whole reads; an edit costs more.
         rows_per_chunk: rows that are read and checked as one, in all columns but `image`.
         lock_timeout_s: how long to wait for another `prepare` of the same dataset.
+        excludes: the list of examples to leave out; it need not exist.
     """
 
     stores: Path
@@ -30,6 +31,7 @@ class PrepareSettings:
     rows_per_block: int = 2048
     rows_per_chunk: int = 32
     lock_timeout_s: float = 3600.0
+    excludes: Path | None = None
 
     def __post_init__(self) -> None:
         if self.rows_per_chunk < 1 or self.rows_per_block % self.rows_per_chunk:

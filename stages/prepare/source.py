@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from tqdm import tqdm
@@ -15,6 +15,7 @@ from pipeline.columns import DatasetColumns
 from pipeline.datasets import DATASETS
 from pipeline.schema import Kind
 from pipeline.unpickling import begin_read
+from stages.prepare.excludes import Excluded
 from stages.prepare.settings import DatasetFiles
 from stages.prepare.transfer import extract_columns, unpack_columns
 
@@ -24,10 +25,11 @@ CONVERTER_VERSION = "1"
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """Converted annotations and what the store says of their origin."""
+    """Converted annotations, what the store says of their origin, and who is to be left out."""
 
     columns: DatasetColumns
     provenance: dict[str, Any]
+    excluded: Excluded = field(default_factory=dict)
 
 
 def read_source(dataset: str, files: DatasetFiles) -> Source:

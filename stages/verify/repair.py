@@ -23,11 +23,12 @@ from cache.registry import recall_store, register_store
 from cache.shards import digest
 from cache.stat_cache import StatCache
 from errors import ConfigError, SourceError, StoreError
-from pipeline.schema import SPLITS
+from pipeline.schema import SPLITS, Status
+from stages.prepare.excludes import load_excludes
 from stages.prepare.planning import StorePlan, plan_store
-from stages.prepare.run import stat_name, write_store
+from stages.prepare.run import leave_out, stat_name, write_store
 from stages.prepare.settings import DatasetFiles, PrepareSettings
-from stages.prepare.source import read_source
+from stages.prepare.source import Source, read_source
 from stages.verify.run import VerifyReport, finish_check
 
 BlockPlace = tuple[str, int]  # split, number
@@ -114,7 +115,7 @@ def verify_and_repair(
         if not any(finding.is_damage for finding in found.findings):
             return RepairReport(found, found)
         attributes = check.attributes or _guessed_attributes(store, documents)
-        source = _LazySource(store, attributes, settings, find_files)
+        source = _LazySource(store, attributes, settings, find_files, check.manifest)
         if check.manifest is None:
             source.write_store(n_jobs)
             from_cache, from_source = 0, 0
@@ -210,11 +211,13 @@ class _LazySource:
         attributes: Mapping[str, Any],
         settings: PrepareSettings,
         find_files: FindFiles,
+        manifest: Manifest | None,
     ) -> None:
         self.settings = settings
         self.layouts: Sequence[ColumnLayout] = ()
         self._store = store
         self._find_files = find_files
+        self._manifest = manifest
         self._dataset = str(attributes.get("dataset", store.stem))
         parameters = attributes.get("provenance", {}).get("parameters", {})
         self._has_images = bool(parameters.get("images", True))
@@ -233,8 +236,8 @@ class _LazySource:
                 )
         try:
             files = self._find_files(self._dataset)
-            source = read_source(self._dataset, files)
             images = files.images.resolve() if self._has_images else None
+            source = self._leave_out(read_source(self._dataset, files), images)
             self._stats = StatCache(settings.cache / "stat" / stat_name(images))
             return plan_store(self._dataset, source, settings, images=images, stats=self._stats)
         except (ConfigError, SourceError) as error:
@@ -269,7 +272,8 @@ class _LazySource:
         """Make the whole store anew, as `prepare` does."""
         try:
             files = self._find_files(self._dataset)
-            source = read_source(self._dataset, files)
+            images = files.images.resolve() if self._has_images else None
+            source = self._leave_out(read_source(self._dataset, files), images)
         except (ConfigError, SourceError) as error:
             raise self._unavailable(error) from error
         write_store(
@@ -277,10 +281,25 @@ class _LazySource:
             source,
             store=self._store,
             settings=self.settings,
-            images=files.images.resolve() if self._has_images else None,
+            images=images,
             n_jobs=n_jobs,
             must_rebuild=True,
         )
+
+    def _leave_out(self, source: Source, images: Path | None) -> Source:
+        """Leave out who was left out when the store was made, whatever has been decided since."""
+        if self._manifest is None:
+            excludes = load_excludes(self.settings.excludes, self._dataset)
+            return leave_out(source, excludes, self._dataset, images=images)
+        excluded = {
+            name: {
+                r.row: r.detail
+                for r in split.rejections
+                if r.status == Status.EXCLUDED and r.row < source.columns.splits[name].n_rows
+            }
+            for name, split in self._manifest.splits.items()
+        }
+        return dataclasses.replace(source, excluded=excluded)
 
     def changed(self, where: str) -> StoreError:
         return StoreError(

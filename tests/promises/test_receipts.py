@@ -87,6 +87,20 @@ def test_whatever_changed_is_noticed(
     assert world.verify().is_sound
 
 
+def test_entries_of_excludes_yaml_are_noticed_those_of_other_datasets_are_not(
+    world: World, read: list[int]
+) -> None:
+    path, entry = world.folder / "excludes.yaml", "- {split: train, index: 3, reason: not a person}"
+    path.write_text(f"agora:\n  {entry}\n")
+    world.prepare()
+    assert read == [1]
+    path.write_text(f"small:\n  {entry}\n")
+    assert "excluded" in world.prepare().manifest.rejected_by_reason("train")
+    assert read == [1, 1]
+    world.prepare()
+    assert read == [1, 1]
+
+
 def test_another_version_of_the_program_trusts_no_old_receipt(
     world: World, read: list[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -64,7 +64,12 @@ class World:
     @property
     def settings(self) -> PrepareSettings:
         return PrepareSettings(
-            self.store.parent, self.cache, ROWS_PER_BLOCK, rows_per_chunk=4, lock_timeout_s=60.0
+            self.store.parent,
+            self.cache,
+            ROWS_PER_BLOCK,
+            rows_per_chunk=4,
+            lock_timeout_s=60.0,
+            excludes=self.folder / "excludes.yaml",
         )
 
     def source(self) -> Source:
