@@ -14,10 +14,6 @@ import numpy as np
 import numpy.typing as npt
 
 _WIDEST_NUMBER = 6  # characters: 30 bits
-# Last characters as signed numbers of five bits (the sign bit flipped, then its weight taken off);
-# the others are left out.
-_SIGNED = bytes(((((code - 48) & 31) ^ 16) - 16) % 256 for code in range(256))
-_CONTINUED = bytes(range(48 + 32, 48 + 64))
 _CHUNK_BYTES = 1 << 18  # pieces that stay in the processor's cache
 
 
@@ -62,68 +58,71 @@ def _check(counts: Sequence[bytes], areas: npt.NDArray[np.int64]) -> npt.NDArray
 
 def _totals(counts: Sequence[bytes]) -> npt.NDArray[np.int64] | None:
     """Sum of the runs of each mask; None if any mask is not a sequence of possible runs."""
-    lengths = np.fromiter(map(len, counts), dtype=np.int64, count=len(counts))
-    characters = b"".join(counts)
-    bits = np.frombuffer(characters, np.uint8) - np.uint8(ord("0"))  # below '0' wraps
-    if bits.max() >= 64:
+    lengths = np.fromiter(map(len, counts), dtype=np.intp, count=len(counts))
+    characters = np.frombuffer(b"".join(counts), np.uint8)
+    if characters.min() < ord("0") or characters.max() >= ord("0") + 64:
         return None
-    is_end = bits < 32
+    is_continued = characters >= ord("0") + 32
     mask_ends = np.cumsum(lengths)
-    if not is_end[mask_ends - 1].all():
+    if is_continued[mask_ends - 1].any():
         return None
-    continued = np.flatnonzero(~is_end)  # few: most numbers are a single character
-    numbers = np.frombuffer(characters.translate(_SIGNED, _CONTINUED), np.int8).astype(np.int64)
-    if not _widen(numbers, bits, continued):
+    # Five bits of a character that is continued, unsigned; of one that is not, with its sign.
+    has_high_bit = (characters >= ord("0") + 16).view(np.uint8)
+    digits = (characters - np.uint8(ord("0")) - (has_high_bit << 5)).view(np.int8)
+    values = digits.astype(np.int32)
+    is_first = np.empty(len(characters), dtype=np.bool_)
+    is_first[0] = True
+    np.logical_not(is_continued[:-1], out=is_first[1:])
+    if not _widen(values, is_continued, np.flatnonzero(is_continued & is_first)):
         return None
-    stops = mask_ends - np.searchsorted(continued, mask_ends)  # of each mask, among the numbers
+    firsts = np.flatnonzero(is_first)
+    numbers = values.take(firsts)
+    stops = np.searchsorted(firsts, mask_ends)  # of each mask, among the numbers
     starts = np.concatenate([[0], stops[:-1]])
 
-    first = numbers[starts]
+    totals: npt.NDArray[np.int64] = numbers[starts].astype(np.int64)
     numbers[starts] = 0  # a mask's first number begins no chain of differences
-    if first.min() < 0:
+    if totals.min() < 0:
         return None
-    totals: npt.NDArray[np.int64] = first
     for parity in (0, 1):
-        # Every other number of the piece: one chain of differences per mask. Their running sum
-        # goes on across masks, so what it had reached before each mask is taken off.
-        sums = np.cumsum(numbers[parity::2])
-        if not sums.size:
-            continue
+        # Every other number of the piece: one chain of differences per mask.
+        runs = np.array(numbers[parity::2])
         chain_starts = (starts + (1 - parity)) // 2
-        chain_lengths = (stops + (1 - parity)) // 2 - chain_starts
-        reached = np.where(chain_starts > 0, sums[chain_starts - 1], 0)
-        runs = np.zeros(len(sums) + 1, dtype=np.int64)  # one more, where empty chains may point
-        np.subtract(sums, np.repeat(reached, chain_lengths), out=runs[:-1])
+        chains = np.flatnonzero((stops + (1 - parity)) // 2 > chain_starts)
+        if not chains.size:
+            continue
+        chain_starts = chain_starts[chains]
+        # A running sum goes on across masks: what it has reached is taken off where one begins.
+        runs[chain_starts[1:]] -= np.add.reduceat(runs, chain_starts)[:-1]
+        # Numbers have 30 bits, so a sum that leaves int32 shows as negative the moment it does.
+        np.add.accumulate(runs, out=runs)
         if runs.min() < 0:
             return None
-        # For an empty chain, reduceat gives a neighbour's number.
-        chain_sums = np.add.reduceat(runs, chain_starts)
-        totals += np.where(chain_lengths > 0, chain_sums, 0)
+        totals[chains] += np.add.reduceat(runs, chain_starts, dtype=np.int64)
     return totals
 
 
 def _widen(
-    numbers: npt.NDArray[np.int64], bits: npt.NDArray[np.uint8], continued: npt.NDArray[np.intp]
+    values: npt.NDArray[np.int32],
+    is_continued: npt.NDArray[np.bool_],
+    firsts: npt.NDArray[np.intp],
 ) -> bool:
-    """Add the lower characters to those numbers that have any; False if one is too wide.
+    """Add the higher characters to the first ones of those numbers that have any.
 
     Args:
-        numbers: int64 (M,), of their last characters alone; changed in place.
-        bits: uint8 (characters,), six bits of each.
-        continued: characters that are not the last of their number.
+        values: int32 (characters,), of each alone; changed in place.
+        is_continued: bool (characters,); False for the last one.
+        firsts: the first characters of the numbers that have several.
+
+    Returns:
+        False if a number is too wide.
     """
-    if not continued.size:
-        return True
-    ends = continued[bits[continued + 1] < 32] + 1  # of the wide numbers, in characters
-    places_before = np.searchsorted(continued, ends)
-    widths = 1 + np.diff(places_before, prepend=0)
-    if widths.max() > _WIDEST_NUMBER:
-        return False
-    wide = ends - places_before
-    values = numbers[wide] << (5 * (widths - 1))
-    for place in range(1, int(widths.max())):
-        longer = widths > place
-        digits = bits[ends[longer] - place].astype(np.int64) & 31
-        values[longer] += digits << (5 * (widths[longer] - 1 - place))
-    numbers[wide] = values
-    return True
+    at = firsts
+    for place in range(1, _WIDEST_NUMBER):
+        at = at + 1
+        values[firsts] += values[at] << (5 * place)
+        longer = np.flatnonzero(is_continued[at])
+        if not longer.size:
+            return True
+        firsts, at = firsts[longer], at[longer]
+    return False
