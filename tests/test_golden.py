@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib
 import os
+import warnings
 from pathlib import Path
 
 import pytest
@@ -35,6 +36,11 @@ CHECKS = {
 }
 
 
+class UnreadArraysWarning(UserWarning):
+    """A golden file holds arrays that no check knows."""
+
+
+@pytest.mark.filterwarnings("default::tests.test_golden.UnreadArraysWarning")
 @pytest.mark.skipif(not FILES, reason=f"no golden files in {FOLDER}")
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
 def test_agrees_with_the_reference(path: Path) -> None:
@@ -44,3 +50,8 @@ def test_agrees_with_the_reference(path: Path) -> None:
     golden = Golden(path)
     getattr(importlib.import_module(f"tests.golden.{module}"), name)(golden)
     print(golden.conclude())
+    if unread := golden.unread():
+        # Of the files that we know, every array is read. Another may hold more than we can name.
+        message = f"all that was compared agrees, but nobody reads {dict(unread)}"
+        assert path.parent.resolve() != SHARED_FOLDER, message
+        warnings.warn(UnreadArraysWarning(f"{path.name}: {message}"), stacklevel=1)
