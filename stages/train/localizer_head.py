@@ -63,12 +63,10 @@ def head_logits(features: tf.Tensor, weights: tf.Tensor, *, depth: int) -> tf.Te
     leading = tf.shape(weights)[:-1]
     shape = tf.concat([leading, [channels + 1, 2 + depth]], axis=0)
     matrices = tf.reshape(tf.cast(weights, tf.float32), shape)
-    kernel, bias = matrices[..., :-1, :], matrices[..., -1, :]
+    # A feature that is always 1 takes the bias along: cutting the last row off would copy them all.
+    ones = tf.ones_like(features[..., :1])
     points = "pcd" if len(weights.shape) == 2 else "npcd"
-    return (
-        tf.einsum(f"nhwc,{points}->nphwd", features, kernel)
-        + bias[..., :, tf.newaxis, tf.newaxis, :]
-    )
+    return tf.einsum(f"nhwc,{points}->nphwd", tf.concat([features, ones], axis=-1), matrices)
 
 
 def soft_argmax_2d(logits: tf.Tensor) -> tf.Tensor:
