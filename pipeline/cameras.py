@@ -3,11 +3,16 @@
 Frames: the camera looks along +z, x to the right, y down; x_camera = R (x_world − position). The
 centre of the top-left pixel is (0, 0). Lengths are in whatever unit the camera's position has.
 Everything is computed in float64.
+
+One camera or many: a `Camera` whose arrays have a leading axis N stands for N cameras, and what
+is done to it is done to each. Points then have that axis too and one more: (N, P, 2), (N, P, 3).
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import cv2
 import numpy as np
@@ -24,7 +29,7 @@ _COMPLEX_STEP = 1e-30
 
 @dataclass(frozen=True, slots=True)
 class Camera:
-    """A camera as arrays of float64.
+    """A camera, or N cameras with a leading axis N, as arrays of float64.
 
     Attributes:
         intrinsics: (3, 3), pixels, last row (0, 0, 1).
@@ -44,6 +49,16 @@ class Camera:
     @property
     def is_distorted(self) -> bool:
         return bool(self.distortion.any())
+
+    def __getitem__(self, i: int | npt.NDArray[Any]) -> Camera:
+        """One of many cameras, or some of them."""
+        return Camera(
+            self.intrinsics[i],
+            self.rotation[i],
+            self.position[i],
+            self.distortion[i],
+            self.world_up[i],
+        )
 
 
 def make_camera(
@@ -79,8 +94,8 @@ def make_camera(
 
 def world_to_camera(points: npt.ArrayLike, camera: Camera) -> Floats:
     """R (x − position) of points (..., 3)."""
-    offset = np.asarray(points, np.float64) - camera.position
-    return np.asarray(offset @ camera.rotation.T)
+    offset = np.asarray(points, np.float64) - _per_point(camera.position)
+    return np.asarray(offset @ camera.rotation.mT)
 
 
 def camera_to_image(points: npt.ArrayLike, camera: Camera) -> Floats:
@@ -90,7 +105,8 @@ def camera_to_image(points: npt.ArrayLike, camera: Camera) -> Floats:
     """
     points = np.asarray(points, np.float64)
     normalized = distort(points[..., :2] / points[..., 2:], camera.distortion)
-    return np.asarray(normalized @ camera.intrinsics[:2, :2].T + camera.intrinsics[:2, 2])
+    matrix = camera.intrinsics
+    return np.asarray(normalized @ matrix[..., :2, :2].mT + _per_point(matrix[..., :2, 2]))
 
 
 def world_to_image(points: npt.ArrayLike, camera: Camera) -> Floats:
@@ -100,18 +116,16 @@ def world_to_image(points: npt.ArrayLike, camera: Camera) -> Floats:
 
 def image_to_camera(pixels: npt.ArrayLike, camera: Camera) -> Floats:
     """Rays (..., 3) with z = 1 in camera space through pixels (..., 2), undistorted."""
-    (a, b, cx), (c, d, cy) = camera.intrinsics[:2].tolist()
-    determinant = a * d - b * c
-    inverse = np.array([[d, -c], [-b, a]]) / determinant  # transposed
-    offset = np.asarray(pixels, np.float64) - (cx, cy)
-    normalized = undistort(offset @ inverse, camera.distortion)
+    matrix = camera.intrinsics
+    offset = np.asarray(pixels, np.float64) - _per_point(matrix[..., :2, 2])
+    normalized = undistort(offset @ _inverse_2x2(matrix[..., :2, :2]).mT, camera.distortion)
     return np.concatenate([normalized, np.ones_like(normalized[..., :1])], axis=-1)
 
 
 def reproject(pixels: npt.ArrayLike, source: Camera, target: Camera) -> Floats:
     """Where pixels (..., 2) of one camera lie in another one at the same place."""
-    rays = image_to_camera(pixels, source) @ source.rotation
-    return camera_to_image(rays @ target.rotation.T, target)
+    turn = target.rotation @ source.rotation.mT
+    return camera_to_image(image_to_camera(pixels, source) @ turn.mT, target)
 
 
 def homography(source: Camera, target: Camera) -> Floats:
@@ -122,7 +136,7 @@ def homography(source: Camera, target: Camera) -> Floats:
     """
     if source.is_distorted or target.is_distorted:
         raise ValueError("a distorted picture does not map by a homography")
-    turn = target.rotation @ source.rotation.T
+    turn = target.rotation @ source.rotation.mT
     return np.asarray(target.intrinsics @ turn @ np.linalg.inv(source.intrinsics))
 
 
@@ -131,71 +145,90 @@ def looking_at(pixel: npt.ArrayLike, camera: Camera) -> Camera:
 
     Its x axis is level: perpendicular to the world's up. Where the axis points straight up or down,
     and where up is unknown, the old camera's own up is kept. Intrinsics and distortion stay.
+
+    Args:
+        pixel: (2,), or (N, 2) for N cameras.
     """
-    axis = _unit(image_to_camera(pixel, camera) @ camera.rotation)
-    camera_up = -camera.rotation[1]
-    level = _cross(axis, camera.world_up if camera.world_up.any() else camera_up)
-    if np.linalg.norm(level) < 1e-6:
-        level = _cross(axis, camera_up)
+    ray = image_to_camera(np.asarray(pixel)[..., np.newaxis, :], camera) @ camera.rotation
+    axis = _unit(ray[..., 0, :])
+    level = _cross(axis, camera.world_up)
+    # Zero where the axis is parallel to up, or where up is unknown.
+    is_level = np.sqrt(np.square(level).sum(axis=-1, keepdims=True)) >= 1e-6
+    if not is_level.all():
+        level = np.where(is_level, level, _cross(axis, -camera.rotation[..., 1, :]))
     x_axis = _unit(level)
-    return _with_rotation(camera, np.array([x_axis, _cross(axis, x_axis), axis]))
+    return _with_rotation(camera, np.stack([x_axis, _cross(axis, x_axis), axis], axis=-2))
 
 
 def without_distortion(camera: Camera) -> Camera:
     """The pinhole camera with the same matrix."""
-    none = np.zeros(N_DISTORTION_COEFFICIENTS)
+    none = np.zeros_like(camera.distortion)
     return Camera(camera.intrinsics, camera.rotation, camera.position, none, camera.world_up)
 
 
-def zoomed(camera: Camera, factor: float) -> Camera:
-    """Both focal lengths and the skew times `factor`; the principal point stays."""
-    intrinsics = camera.intrinsics.copy()
-    intrinsics[:2, :2] *= factor
-    return _with_intrinsics(camera, intrinsics)
+def zoomed(camera: Camera, factor: npt.ArrayLike) -> Camera:
+    """Both focal lengths and the skew times `factor` (one, or N); the principal point stays."""
+    factors = np.asarray(factor, np.float64)
+    scale = np.ones((*factors.shape, 3, 3))
+    scale[..., :2, :2] = factors[..., np.newaxis, np.newaxis]
+    return _with_intrinsics(camera, camera.intrinsics * scale)
 
 
 def with_principal_point(camera: Camera, point: npt.ArrayLike) -> Camera:
-    """The camera with its principal point at these pixels (2,)."""
+    """The camera with its principal point at these pixels, (2,) or (N, 2)."""
     intrinsics = camera.intrinsics.copy()
-    intrinsics[:2, 2] = point
+    intrinsics[..., :2, 2] = point
     return _with_intrinsics(camera, intrinsics)
 
 
 def with_square_pixels(camera: Camera) -> Camera:
     """The picture stretched so that both focal lengths become their mean."""
     intrinsics = camera.intrinsics.copy()
-    fx, fy = float(intrinsics[0, 0]), float(intrinsics[1, 1])
-    intrinsics[0] *= (fx + fy) / 2 / fx
-    intrinsics[1] *= (fx + fy) / 2 / fy
+    focal = intrinsics[..., [0, 1], [0, 1]]
+    intrinsics[..., :2, :] *= (focal.mean(axis=-1, keepdims=True) / focal)[..., np.newaxis]
     return _with_intrinsics(camera, intrinsics)
 
 
 def scaled(camera: Camera, factor: float) -> Camera:
     """The camera of the picture resized so that pixel u becomes factor · u."""
     intrinsics = camera.intrinsics.copy()
-    intrinsics[:2] *= factor
+    intrinsics[..., :2, :] *= factor
     return _with_intrinsics(camera, intrinsics)
 
 
-def rolled(camera: Camera, angle_rad: float) -> Camera:
-    """The camera turned about its axis; the picture turns the other way round."""
+def rolled(camera: Camera, angle_rad: npt.ArrayLike) -> Camera:
+    """The camera turned about its axis (by one angle, or N); the picture turns the other way."""
     c, s = np.cos(angle_rad), np.sin(angle_rad)
-    turn = np.array([[c, s, 0.0], [-s, c, 0.0], [0.0, 0.0, 1.0]])
+    turn = np.zeros((*np.shape(angle_rad), 3, 3))
+    turn[..., 0, 0], turn[..., 0, 1], turn[..., 1, 0], turn[..., 1, 1] = c, s, -s, c
+    turn[..., 2, 2] = 1
     return _with_rotation(camera, turn @ camera.rotation)
 
 
-def mirrored(camera: Camera) -> Camera:
-    """The camera of the picture mirrored left to right about the principal point."""
-    return _with_rotation(camera, camera.rotation * np.array([[-1.0], [1.0], [1.0]]))
+def mirrored(camera: Camera, which: npt.ArrayLike = True) -> Camera:
+    """The camera of the picture mirrored left to right about the principal point.
+
+    Args:
+        which: bool, or (N,): the others stay as they are.
+    """
+    flip = np.ones((*np.shape(which), 3, 1))
+    flip[..., 0, 0] = np.where(which, -1.0, 1.0)
+    return _with_rotation(camera, camera.rotation * flip)
 
 
 def distort(normalized: Floats, coefficients: Floats) -> Floats:
     """Brown-Conrady distortion of points (..., 2) on the plane at depth 1, as OpenCV defines it.
 
     Rational radial, tangential, thin prism and tilt terms. Complex input is welcome.
+
+    Args:
+        normalized: (..., 2); (N, P, 2) for N cameras.
+        coefficients: (14,), or (N, 14).
     """
     if not coefficients.any():
         return normalized
+    if coefficients.ndim > 1:
+        return _one_by_one(distort, normalized, coefficients)
     k1, k2, p1, p2, k3, k4, k5, k6, s1, s2, s3, s4, tilt_x, tilt_y = coefficients
     x, y = normalized[..., 0], normalized[..., 1]
     r2 = x * x + y * y
@@ -218,9 +251,15 @@ def undistort(normalized: Floats, coefficients: Floats) -> Floats:
     OpenCV's iteration, and Newton's method where that has not converged, each step no longer than
     keeps the error falling. Outside the region that the lens model covers invertibly (beyond the
     picture, for a sensible calibration) the point with the least error found is returned.
+
+    Args:
+        normalized: (..., 2); (N, P, 2) for N cameras.
+        coefficients: (14,), or (N, 14).
     """
     if not coefficients.any():
         return normalized
+    if coefficients.ndim > 1:
+        return _one_by_one(undistort, normalized, coefficients)
     points = _undistort_by_opencv(normalized, coefficients)
     residual = distort(points, coefficients) - normalized
     if not (np.abs(residual) > _CONVERGED).any():
@@ -246,6 +285,16 @@ def undistort(normalized: Floats, coefficients: Floats) -> Floats:
             if better.all():
                 break
     return points
+
+
+def _one_by_one(
+    change: Callable[[Floats, Floats], Floats], normalized: Floats, coefficients: Floats
+) -> Floats:
+    """What `change` does with each camera's points; lenses that distort are few."""
+    changed = normalized.copy()
+    for i in np.flatnonzero(coefficients.any(axis=1)):
+        changed[i] = change(normalized[i], coefficients[i])
+    return changed
 
 
 def _undistort_by_opencv(normalized: Floats, coefficients: Floats) -> Floats:
@@ -288,10 +337,21 @@ def _with_rotation(camera: Camera, rotation: Floats) -> Camera:
     return Camera(camera.intrinsics, rotation, camera.position, camera.distortion, camera.world_up)
 
 
+def _per_point(values: Floats) -> Floats:
+    """(D,) as it is, (N, D) as (N, 1, D): to be combined with each camera's points."""
+    return values if values.ndim == 1 else values[..., np.newaxis, :]
+
+
+def _inverse_2x2(matrix: Floats) -> Floats:
+    a, b, c, d = (matrix[..., i, j] for i in range(2) for j in range(2))
+    adjugate = np.stack([d, -b, -c, a], axis=-1).reshape(matrix.shape)
+    return adjugate / (a * d - b * c)[..., np.newaxis, np.newaxis]
+
+
 def _cross(a: Floats, b: Floats) -> Floats:
-    """Of two 3-vectors; numpy's own takes a crop's whole time budget for generality."""
-    (ax, ay, az), (bx, by, bz) = a.tolist(), b.tolist()
-    return np.array([ay * bz - az * by, az * bx - ax * bz, ax * by - ay * bx])
+    """Of 3-vectors (..., 3); numpy's own takes a crop's whole time budget for generality."""
+    (ax, ay, az), (bx, by, bz) = ([v[..., i] for i in range(3)] for v in (a, b))
+    return np.stack([ay * bz - az * by, az * bx - ax * bz, ax * by - ay * bx], axis=-1)
 
 
 def _length(vectors: Floats) -> Floats:
@@ -299,5 +359,5 @@ def _length(vectors: Floats) -> Floats:
 
 
 def _unit(vector: Floats) -> Floats:
-    length = np.linalg.norm(vector)
-    return vector / length if length else vector
+    length = np.sqrt(np.square(vector).sum(axis=-1, keepdims=True))
+    return np.asarray(vector / np.where(length > 0, length, 1))
