@@ -1,11 +1,14 @@
 """Run a function in a forked child that may crash, hang or exhaust its memory harmlessly.
 
 A fork starts in milliseconds and inherits the mapped file and every import. The child never
-touches what it shares with the parent (no Python-level exit handlers, no inherited buffers).
+touches what it shares with the parent (no Python-level exit handlers, no inherited buffers), and
+dies with it: an orphan would go on holding the parent's locks.
 """
 
 from __future__ import annotations
 
+import contextlib
+import ctypes
 import faulthandler
 import gc
 import os
@@ -14,6 +17,8 @@ import signal
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+
+_PR_SET_PDEATHSIG = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,14 +59,18 @@ class Death:
 
 
 class GuardedChild:
-    """A function running in a limited child; `answer()` waits for the bytes it returns."""
+    """A function running in a limited child; `answer()` waits for the bytes it returns.
+
+    On Linux the child is killed when the thread that made it ends.
+    """
 
     def __init__(self, work: Callable[[], bytes], limits: Limits) -> None:
         reader, writer = os.pipe()
         self._reader = reader
+        parent = os.getpid()
         self._pid = os.fork()
         if self._pid == 0:
-            _run_child(work, limits, writer)  # never returns
+            _run_child(work, limits, writer, parent)  # never returns
         os.close(writer)
 
     def answer(self) -> bytes | Death:
@@ -85,9 +94,10 @@ def limit_cpu(seconds: float) -> None:
     signal.setitimer(signal.ITIMER_PROF, seconds)
 
 
-def _run_child(work: Callable[[], bytes], limits: Limits, writer: int) -> None:
+def _run_child(work: Callable[[], bytes], limits: Limits, writer: int, parent: int) -> None:
     code = 1
     try:
+        _die_with(parent)
         gc.disable()
         faulthandler.disable()  # a crash is an expected answer, not news for the terminal
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
@@ -104,6 +114,14 @@ def _run_child(work: Callable[[], bytes], limits: Limits, writer: int) -> None:
         code = 0
     finally:
         os._exit(code)  # nothing may unwind into the parent's copied frames
+
+
+def _die_with(parent: int) -> None:
+    """Have the kernel kill this process when its parent ends."""
+    with contextlib.suppress(AttributeError):  # only Linux can
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+    if os.getppid() != parent:  # it ended before we could ask
+        os._exit(1)
 
 
 def _limit_memory(extra_bytes: int) -> None:

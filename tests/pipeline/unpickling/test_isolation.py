@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import os
 import resource
+import select
 import signal
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from errors import SourceError
-from pipeline.unpickling import Extract, PickledDataset, begin_read, read_isolated
+from pipeline.unpickling import Extract, PickledDataset, begin_read, guard, read_isolated
 from pipeline.unpickling.guard import Death, GuardedChild, Limits
 from tests.pipeline.unpickling import era_pickles as genuine
 from tests.pipeline.unpickling.era_pickles import ERAS
@@ -50,6 +52,38 @@ def test_a_loop_without_end_is_ended() -> None:
     death = GuardedChild(_spin, LIMITS).answer()
     assert death == Death(signal.SIGPROF)
     assert "processor time" in death.reason
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux can")
+def test_the_child_dies_with_its_parent() -> None:
+    """The pipe stands for the store's lock: whoever lives holds it."""
+    reader, writer = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+
+        def say_and_spin() -> bytes:
+            os.write(writer, str(os.getpid()).encode())
+            return _spin()
+
+        GuardedChild(say_and_spin, Limits(memory_bytes=64 << 20, cpu_seconds=120))
+        signal.pause()
+    os.close(writer)
+    child = int(os.read(reader, 32))
+    os.kill(pid, signal.SIGKILL)
+    os.waitpid(pid, 0)
+    was_closed = bool(select.select([reader], [], [], 20)[0]) and os.read(reader, 1) == b""
+    os.close(reader)
+    if not was_closed:
+        os.kill(child, signal.SIGKILL)
+    assert was_closed
+
+
+def test_a_child_whose_parent_ended_before_it_began_ends_too() -> None:
+    pid = os.fork()
+    if pid == 0:
+        guard._die_with(parent=os.getppid() + 1)
+        os._exit(77)
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 1
 
 
 def test_a_crash_is_survived(capfd: pytest.CaptureFixture[str]) -> None:
