@@ -186,7 +186,7 @@ def prepare(
 
 
 @cli.command()
-@click.argument("dataset", metavar="DATASET|STORE")
+@click.argument("datasets", metavar="DATASET|STORE...", nargs=-1, required=True)
 @click.option("--split", type=SPLIT, help="Default: the first split that has examples.")
 @click.option("--index", metavar="I|A:B", help="Rows, B not included; default: the first few.")
 @click.option("--where", multiple=True, metavar="CONDITION", help="Such as valid_points<10.")
@@ -197,7 +197,7 @@ def prepare(
 @click.option("--web", is_flag=True, help="Rerun's viewer in the browser, on this machine only.")
 @click.option("--port", type=click.IntRange(0, 65535), default=0, help="Of --web; default: free.")
 def view(
-    dataset: str,
+    datasets: tuple[str, ...],
     split: str | None,
     index: str | None,
     where: tuple[str, ...],
@@ -216,6 +216,7 @@ def view(
       cli.py view agora --index 0:16 --save agora.png
       cli.py view agora --where "valid_points<10" --where "depth_m>5" --random 12
       cli.py view agora --web
+      cli.py view agora mads coco --web
     --where compares one of: valid_points, valid_joints, depth_m, points_behind, root_index,
     box_width, box_height, focal_px, distortion, image_bytes, mask_bytes, status.
     """
@@ -239,8 +240,7 @@ def view(
     from stages.view.run import view as run
 
     run(
-        dataset,
-        store_path(dataset),
+        {dataset: store_path(dataset) for dataset in datasets},
         selection,
         save_to=save,
         is_augmented=augmented,

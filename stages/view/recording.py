@@ -1,7 +1,8 @@
 """Examples as a Rerun recording: picture with overlays, 3D scene, numbers along the rows.
 
-Everything of one store lies below an entity named after its dataset, so the recordings of several
-stores can be opened side by side. The timeline is the row within the split.
+Everything of one store lies below an entity named after its dataset, so that several stores show
+side by side. There are two timelines: the row within the split, and the number of the example among
+those that were selected, which is what several stores have in common.
 """
 
 from __future__ import annotations
@@ -24,32 +25,61 @@ from stages.view.picture import draw_example
 Array = npt.NDArray[Any]
 
 APPLICATION = "poseshard"
-TIMELINE = "row"
+ROW, NUMBER = "row", "example"
 _IMAGE_PLANE_M = 1.0
 
 
 def make_layout(dataset: str, kind: Kind) -> rrb.Blueprint:
-    """The picture at the left; caption, scene and numbers at the right."""
-    picture = rrb.Spatial2DView(origin=f"{dataset}/camera", name=f"{dataset}: picture")
-    caption = rrb.TextDocumentView(origin=f"{dataset}/caption", name="example")
-    numbers = rrb.TimeSeriesView(origin=f"{dataset}/numbers", name="numbers")
+    """One store: the picture at the left; caption, scene and numbers at the right."""
+    picture, caption, numbers = _picture(dataset), _caption(dataset), _numbers_view(dataset)
     if kind in (Kind.KP2D, Kind.DENSE):
         right = rrb.Vertical(caption, numbers, row_shares=[1, 2])
     else:
-        scene = rrb.Spatial3DView(
-            origin=dataset,
-            name="camera space, metres",
-            contents=["$origin/pose/**", "$origin/camera", "$origin/camera/picture"],
-            eye_controls=rrb.EyeControls3D(
-                position=(-3, -2, -1), look_target=(0, 0, 3), eye_up=(0, -1, 0)
-            ),
-        )
-        right = rrb.Vertical(caption, scene, numbers, row_shares=[1, 4, 2])
+        right = rrb.Vertical(caption, _scene(dataset), numbers, row_shares=[1, 4, 2])
+    return _blueprint(rrb.Horizontal(picture, right, column_shares=[3, 2]), timeline=ROW)
+
+
+def make_common_layout(datasets: Mapping[str, Kind]) -> rrb.Blueprint:
+    """Several stores: a column each, with picture, caption, and scene or numbers."""
+    columns = []
+    for dataset, kind in datasets.items():
+        is_flat = kind in (Kind.KP2D, Kind.DENSE)
+        numbers = _numbers_view(dataset)
+        below = numbers if is_flat else rrb.Tabs(_scene(dataset), numbers, active_tab=0)
+        parts = [_picture(dataset), _caption(dataset), below]
+        columns.append(rrb.Vertical(*parts, row_shares=[4, 1, 3], name=dataset))
+    return _blueprint(rrb.Horizontal(*columns), timeline=NUMBER)
+
+
+def _blueprint(views: rrb.Container, *, timeline: str) -> rrb.Blueprint:
     return rrb.Blueprint(
-        rrb.Horizontal(picture, right, column_shares=[3, 2]),
-        rrb.TimePanel(timeline=TIMELINE, expanded=False, play_state="paused"),
+        views,
+        rrb.TimePanel(timeline=timeline, expanded=False, play_state="paused"),
         rrb.SelectionPanel(expanded=False),
         rrb.BlueprintPanel(expanded=False),
+    )
+
+
+def _picture(dataset: str) -> rrb.Spatial2DView:
+    return rrb.Spatial2DView(origin=f"{dataset}/camera", name=f"{dataset}: picture")
+
+
+def _caption(dataset: str) -> rrb.TextDocumentView:
+    return rrb.TextDocumentView(origin=f"{dataset}/caption", name="example")
+
+
+def _numbers_view(dataset: str) -> rrb.TimeSeriesView:
+    return rrb.TimeSeriesView(origin=f"{dataset}/numbers", name="numbers")
+
+
+def _scene(dataset: str) -> rrb.Spatial3DView:
+    return rrb.Spatial3DView(
+        origin=dataset,
+        name="camera space, metres",
+        contents=["$origin/pose/**", "$origin/camera", "$origin/camera/picture"],
+        eye_controls=rrb.EyeControls3D(
+            position=(-3, -2, -1), look_target=(0, 0, 3), eye_up=(0, -1, 0)
+        ),
     )
 
 
@@ -58,6 +88,7 @@ def log_example(
     dataset: str,
     example: ViewedExample,
     *,
+    number: int,
     intrinsics: Array,
     skeleton: Skeleton,
     caption: str,
@@ -65,14 +96,16 @@ def log_example(
     """Add one example to a recording.
 
     Args:
+        number: of the example among those that were selected.
         intrinsics: (3, 3), all zero where there is no camera.
         caption: shown as text.
     """
-    recording.set_time(TIMELINE, sequence=example.row)
+    recording.set_time(ROW, sequence=example.row)
+    recording.set_time(NUMBER, sequence=number)
     recording.log(dataset, rr.ViewCoordinates.RDF, static=True)
     recording.log(f"{dataset}/caption", rr.TextDocument(caption))
-    for name, number in _numbers(example).items():
-        recording.log(f"{dataset}/numbers/{name}", rr.Scalars(number))
+    for name, value in _numbers(example).items():
+        recording.log(f"{dataset}/numbers/{name}", rr.Scalars(value))
     camera = f"{dataset}/camera"
     picture = example.picture if example.is_usable else draw_example(example, skeleton)
     if example.joints3d is not None:

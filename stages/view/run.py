@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import os
 import sys
 import warnings
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -30,8 +32,7 @@ SUFFIXES = (".png", ".jpg", ".pdf", ".svg", RECORDING)
 
 
 def view(
-    dataset: str,
-    path: Path,
+    stores: Mapping[str, Path],
     selection: Selection,
     *,
     save_to: Path | None,
@@ -39,11 +40,10 @@ def view(
     in_browser: bool = False,
     port: int = 0,
 ) -> None:
-    """Show the selected examples of a store: in a file, a window or the browser.
+    """Show the selected examples of stores: in a file, a window or the browser.
 
     Args:
-        dataset: as the user called it.
-        path: the store.
+        stores: by what the user called them; more than one only in the browser or a recording.
         save_to: a picture, or a recording where the name ends in `.rrd`; None shows them here.
         is_augmented: as the training loader hands them out.
         in_browser: Rerun's viewer in the browser, until interrupted.
@@ -57,10 +57,18 @@ def view(
     if save_to is not None:
         check_file(save_to)
     settings = load_section(ViewSettings, "view")
-    store = Store.open(path)
+    opened = [Store.open(path) for path in stores.values()]
     if in_browser or (save_to is not None and save_to.suffix.lower() == RECORDING):
-        _view_recording(store, selection, settings=settings, save_to=save_to, port=port)
+        _view_recording(opened, selection, settings=settings, save_to=save_to, port=port)
         return
+    if len(opened) > 1:
+        raise ConfigError(
+            "a sheet shows one store",
+            cause=f"{len(opened)} were given",
+            next_command=f"cli.py view {' '.join(stores)} --web, or --save FILE.rrd; or one store "
+            "at a time",
+        )
+    (dataset,), (store,) = stores, opened
     if save_to is None and not has_display():
         raise ConfigError(
             "there is no display to open a window on",
@@ -80,25 +88,38 @@ def view(
 
 
 def _view_recording(
-    store: Store, selection: Selection, *, settings: ViewSettings, save_to: Path | None, port: int
+    stores: Sequence[Store],
+    selection: Selection,
+    *,
+    settings: ViewSettings,
+    save_to: Path | None,
+    port: int,
 ) -> None:
-    from stages.view.web import save_recording, show_in_browser
+    from stages.view.web import ShownStore, save_recording, show_in_browser
 
-    split = first_filled(store.splits, selection.split)
-    selected = select_rows(
-        split,
-        dataclasses.replace(selection, at_most=settings.web_at_most),
-        attributes=store.attributes,
-        n_default=settings.web_examples,
-    )
-    is_dense = Kind(store.attributes["kind"]) is Kind.DENSE
-    body = _mesh(settings.body) if is_dense else None
-    if save_to is not None:
-        save_recording(store, split, selected.rows, save_to, body=body)
-    else:
-        show_in_browser(
-            store, split, selected.rows, body=body, port=port, has_display=has_display()
+    shown: list[ShownStore] = []
+    for store in stores:
+        split = first_filled(store.splits, selection.split)
+        selected = select_rows(
+            split,
+            dataclasses.replace(selection, at_most=max(1, settings.web_at_most // len(stores))),
+            attributes=store.attributes,
+            n_default=max(1, settings.web_examples // len(stores)),
         )
+        is_dense = Kind(store.attributes["kind"]) is Kind.DENSE
+        body = _mesh(settings.body) if is_dense else None
+        entity = _entity(str(store.attributes["dataset"]), {one.entity for one in shown})
+        shown.append(ShownStore(entity, store, split, selected.rows, body))
+    if save_to is not None:
+        save_recording(shown, save_to)
+    else:
+        show_in_browser(shown, port=port, has_display=has_display())
+
+
+def _entity(dataset: str, taken: Collection[str]) -> str:
+    """A name of its own for each store, two of the same dataset included."""
+    names = (dataset if n == 1 else f"{dataset}-{n}" for n in itertools.count(1))
+    return next(name for name in names if name not in taken)
 
 
 def make_view(

@@ -77,6 +77,8 @@ async def _look_at(
             await socket.send_json({"id": number, "method": "Page.captureScreenshot"})
             while (message := await _receive(socket)).get("id") != number:
                 _note(look, message)
+            if "result" not in message:  # too busy to draw one
+                continue
             data = base64.b64decode(message["result"]["data"])
             decoded = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
             look.screenshot = np.ascontiguousarray(decoded[..., ::-1])
