@@ -22,6 +22,7 @@ _GUESSED_SHARE = 0.6  # of the hidden joints are annotated all the same
 _FORGOTTEN_SHARE = 0.02
 _MASK_FORMS = {"counts": 0.62, "zcounts": 0.08, "list": 0.15, "none": 0.15}
 _SPARSE_SHARE = 0.25
+_BOX_MARGIN = 0.03  # of the box's side, on each side
 _NO_MASK_SHARE = 0.1  # of 2D examples
 _PARAMETERS_SHARE = 0.4
 
@@ -31,10 +32,10 @@ class Observed:
     """What a picture shows of one person.
 
     Attributes:
-        own_mask: bool (H, W), the person's visible pixels; the box is theirs.
+        own_mask: bool (H, W), the person's visible pixels.
         mask: bool (H, W), what the example's mask shows.
-        depths: float32 (n H, n W), distance of what each n-th of a pixel sees, metres; None where
-            nothing was rendered.
+        depths: float32 (H, W), distance of what each pixel sees, metres; None where nothing was
+            rendered.
         surface: annotated surface points, dense datasets only.
     """
 
@@ -57,7 +58,7 @@ def annotate(
 ) -> ExampleRecord:
     """One example; `rng` decides its gaps."""
     places = posed.points(recipe.point_names)
-    bbox = _box(observed.own_mask)
+    bbox = _box(observed.own_mask, view.project(places)[0])
     encoded = coco_mask.encode(np.asfortranarray(observed.mask.view(np.uint8)))
     mask = (bytes(encoded["counts"]), view.size)
     if recipe.form.dimensions == 2:
@@ -86,12 +87,20 @@ def annotate(
     )
 
 
-def _box(mask: Array) -> Array:
-    """x, y, width, height of the covered pixels, float32 (4,)."""
+def _box(mask: Array, joints: Array) -> Array:
+    """x, y, width, height, float32 (4,), around what is seen of a person and their joints.
+
+    Hidden joints count too, as annotators of such datasets draw whole people; joints beyond the
+    picture don't. There is some room around, and the box ends where the picture does.
+    """
+    border = np.array(mask.shape[::-1]) - 0.5
     rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
-    x, y = columns[0] - 0.5, rows[0] - 0.5
-    width, height = columns[-1] - columns[0] + 1, rows[-1] - rows[0] + 1
-    return np.array([max(x, 0.0), max(y, 0.0), width, height], np.float32)
+    seen = np.array([[columns[0] - 0.5, rows[0] - 0.5], [columns[-1] + 0.5, rows[-1] + 0.5]])
+    points = np.concatenate([seen, joints[((joints > -0.5) & (joints < border)).all(1)]])
+    low, high = points.min(0), points.max(0)
+    margin = _BOX_MARGIN * (high - low)
+    low, high = np.maximum(low - margin, 0.0), np.minimum(high + margin, border)
+    return np.concatenate([low, high - low]).astype(np.float32)
 
 
 def _pixels_with_gaps(
@@ -103,14 +112,13 @@ def _pixels_with_gaps(
     guessed = rng.random(len(pixels)) < _GUESSED_SHARE
     known = inside & (rng.random(len(pixels)) >= _FORGOTTEN_SHARE)
     if depths is not None:
-        known &= guessed | _is_visible(pixels, distances, depths, view)
+        known &= guessed | _is_visible(pixels, distances, depths)
     return np.where(known[:, None], pixels, np.nan).astype(np.float32)
 
 
-def _is_visible(pixels: Array, distances: Array, depths: Array, view: View) -> Array:
+def _is_visible(pixels: Array, distances: Array, depths: Array) -> Array:
     """Whether joints are hidden behind nothing but their own flesh, bool (J,)."""
-    n = depths.shape[0] // view.size[0]
-    x, y = np.round((pixels + 0.5) * n - 0.5).astype(int).T
+    x, y = np.round(pixels).astype(int).T
     seen = depths[np.clip(y, 0, depths.shape[0] - 1), np.clip(x, 0, depths.shape[1] - 1)]
     visible: Array = seen > distances - _HIDDEN_BEHIND_M
     return visible

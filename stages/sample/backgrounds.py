@@ -1,4 +1,4 @@
-"""Places to stand in: rooms and open ground, painted by casting a ray per pixel."""
+"""Places to stand in: rooms and open ground, painted by casting rays."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from stages.sample.surface import Array
 from stages.sample.viewpoints import View
 
 _TEXTURE_PX = 256
+_PIXELS_PER_RAY = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,13 +84,22 @@ def sample_place(rng: np.random.Generator, *, reach: float) -> Place:
 
 
 def paint_place(place: Place, view: View, shadow: Shadow | None) -> Array:
-    """The empty place as seen from a view, float32 (H, W, 3), linear RGB."""
-    rays = view.rays()
-    origin = view.position.astype(np.float32)
+    """The empty place as seen from a view, a little out of focus: float32 (H, W, 3), linear RGB."""
+    height, width = view.size
+    coarse = _cast(place, view.rays(step=_PIXELS_PER_RAY), view.position, shadow)
+    size = coarse.shape[1] * _PIXELS_PER_RAY, coarse.shape[0] * _PIXELS_PER_RAY
+    picture: Array = cv2.resize(coarse, size, interpolation=cv2.INTER_LINEAR)[:height, :width]
+    return picture
+
+
+def _cast(place: Place, rays: Array, position: Array, shadow: Shadow | None) -> Array:
+    """What rays (3, h, w) from a position meet, float32 (h, w, 3)."""
+    size = rays.shape[1:]
+    origin = position.astype(np.float32)
     width, depth = place.half_size.astype(np.float32)
     bounds = ((-width, width), (0.0, place.height), (-depth, depth))
-    distance = np.full(view.size, np.inf, np.float32)
-    side = np.zeros(view.size, np.uint8)
+    distance = np.full(size, np.inf, np.float32)
+    side = np.zeros(size, np.uint8)
     for axis, (low, high) in enumerate(bounds):
         along = rays[axis]
         ahead = along > 0
@@ -99,7 +109,7 @@ def paint_place(place: Place, view: View, shadow: Shadow | None) -> Array:
         distance = np.where(nearer, away, distance)
         side = np.where(nearer, 2 * axis + ahead, side)
     hit = [o + distance * ray for o, ray in zip(origin, rays, strict=True)]
-    picture = np.zeros((*view.size, 3), np.float32)
+    picture = np.zeros((*size, 3), np.float32)
     for which in range(6):
         here = side == which
         rows, columns = np.flatnonzero(here.any(1)), np.flatnonzero(here.any(0))

@@ -94,13 +94,12 @@ def _render(plan: PicturePlan, shot: Shot, rng: np.random.Generator) -> tuple[Sc
     reach = float(np.abs(shot.view.position[[0, 2]]).max()) + 0.3
     flesh = tuple(posed.vertices() for posed in shot.people)
     scene = Scene(sample_place(rng, reach=reach), shot.people, flesh, shot.solids)
-    n = 1 if plan.is_full else 2
-    sight = look(scene, shot.view, supersampling=n)
+    sight = look(scene, shot.view)
     for person in range(len(plan.annotated)):
-        whole = sketch_mask(shot.people[person], shot.view).sum() * n * n
+        whole = sketch_mask(shot.people[person], shot.view).sum()
         if (sight.owners == person).sum() < _LEAST_VISIBLE * whole:
             scene = Scene(scene.place, scene.people, scene.flesh, ())
-            return scene, look(scene, shot.view, supersampling=n)
+            return scene, look(scene, shot.view)
     return scene, sight
 
 

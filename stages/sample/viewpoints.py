@@ -47,11 +47,14 @@ class View:
         pixels = flat * np.diag(self.intrinsics)[:2] + self.intrinsics[:2, 2]
         return pixels, depth
 
-    def rays(self) -> Array:
-        """Directions of the pixels in the world, float32 (3, H, W), one unit deep."""
-        height, width = self.size
-        x = (np.arange(width) - self.intrinsics[0, 2]) / self.intrinsics[0, 0]
-        y = (np.arange(height) - self.intrinsics[1, 2]) / self.intrinsics[1, 1]
+    def rays(self, *, step: int = 1) -> Array:
+        """Directions of the centres of step × step pixels, float32 (3, ⌈H/step⌉, ⌈W/step⌉).
+
+        In the world, one unit deep.
+        """
+        y, x = (np.arange((step - 1) / 2, n + (step - 1) / 2, step) for n in self.size)
+        x = (x - self.intrinsics[0, 2]) / self.intrinsics[0, 0]
+        y = (y - self.intrinsics[1, 2]) / self.intrinsics[1, 1]
         rotation = self.rotation.astype(np.float32)
         if self.distortion is None:
             x, y = x.astype(np.float32), y.astype(np.float32)[:, None]

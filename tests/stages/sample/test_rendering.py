@@ -64,7 +64,7 @@ def test_weights_lead_back_to_the_pixel() -> None:
     person = _person(6)
     view = _view(person)
     scene = Scene(None, (person,), (person.vertices(),), ())  # type: ignore[arg-type]
-    sight = look(scene, view, supersampling=1)
+    sight = look(scene, view)
     spots = sight.fragments.interpolate(sight.faces, person.vertices())
     pixels, depth = view.project(spots.astype(np.float64))
     expected = np.stack(np.divmod(sight.fragments.pixels, view.size[1])[::-1], axis=1)
@@ -78,8 +78,8 @@ def test_what_stands_before_hides_what_is_behind() -> None:
     middle = person.outline.mean(0) * 0.6 + view.position * 0.4
     crate = box(middle, np.array([0.3, 0.3, 0.3]), yaw=0.4, colour=np.full(3, 0.5))
     flesh = (person.vertices(),)
-    alone = look(Scene(None, (person,), flesh, ()), view, supersampling=2)  # type: ignore[arg-type]
-    hidden = look(Scene(None, (person,), flesh, (crate,)), view, supersampling=2)  # type: ignore[arg-type]
+    alone = look(Scene(None, (person,), flesh, ()), view)  # type: ignore[arg-type]
+    hidden = look(Scene(None, (person,), flesh, (crate,)), view)  # type: ignore[arg-type]
     whole, rest = (visible_mask(sight, view, np.array([0])) for sight in (alone, hidden))
     assert (rest & ~whole).sum() == 0
     assert 0 < rest.sum() < 0.9 * whole.sum()
@@ -89,7 +89,7 @@ def test_an_outline_without_rendering_is_close_to_the_rendered_one() -> None:
     person = _person(8)
     view = _view(person)
     scene = Scene(None, (person,), (person.vertices(),), ())  # type: ignore[arg-type]
-    rendered = visible_mask(look(scene, view, supersampling=2), view, np.array([0]))
+    rendered = visible_mask(look(scene, view), view, np.array([0]))
     sketched = sketch_mask(person, view)
     assert (rendered & sketched).sum() / (rendered | sketched).sum() > 0.8
 
@@ -100,7 +100,7 @@ def test_surface_points_are_visible_and_exact(seed: int) -> None:
     view = _view(person)
     people = (other, person)
     scene = Scene(None, people, tuple(p.vertices() for p in people), ())  # type: ignore[arg-type]
-    sight = look(scene, view, supersampling=2)
+    sight = look(scene, view)
     rng = np.random.default_rng(seed)
     pixels, triplets, weights = points_in_sight(sight, view, person, 1, rng)
     assert 50 < len(pixels) <= 180
@@ -108,10 +108,10 @@ def test_surface_points_are_visible_and_exact(seed: int) -> None:
     corners = person.vertices()[triplets]
     expected, depth = view.project(np.einsum("nk,nkc->nc", weights, corners))
     np.testing.assert_allclose(pixels, expected, atol=1e-3)
-    nearest = np.full(view.size[0] * view.size[1] * 4, np.inf)
+    nearest = np.full(view.size[0] * view.size[1], np.inf)
     nearest[sight.fragments.pixels] = sight.fragments.depth
-    x, y = np.round((pixels + 0.5) * 2 - 0.5).astype(int).T
-    np.testing.assert_allclose(nearest[y * view.size[1] * 2 + x], depth, rtol=1e-3)
+    x, y = np.round(pixels).astype(int).T
+    np.testing.assert_allclose(nearest[y * view.size[1] + x], depth, rtol=1e-3)
 
 
 def test_lenses_are_opencvs() -> None:
@@ -137,6 +137,11 @@ def test_rays_go_through_their_pixels() -> None:
         pixels, _ = view.project(view.position + rays[:, ::17, ::13].reshape(3, -1).T)
         x, y = np.meshgrid(np.arange(view.size[1])[::13], np.arange(view.size[0])[::17])
         assert np.abs(pixels - np.stack([x.ravel(), y.ravel()], 1)).max() < 0.05
+        # A ray for two by two pixels goes through the corner where they meet.
+        coarse = view.rays(step=2)
+        assert coarse.shape[1:] == tuple((n + 1) // 2 for n in view.size)
+        pixels, _ = view.project(view.position + coarse[:, 3, 5:7].T)
+        assert np.abs(pixels - [[10.5, 6.5], [12.5, 6.5]]).max() < 0.05
 
 
 def test_a_crop_holds_the_person_at_the_size_asked_for() -> None:
@@ -153,7 +158,7 @@ def test_the_picture_shows_the_person_and_a_place() -> None:
     view = _view(person)
     place = sample_place(np.random.default_rng(1), reach=4.0)
     scene = Scene(place, (person,), (person.vertices(),), ())
-    sight = look(scene, view, supersampling=2)
+    sight = look(scene, view)
     picture = paint(scene, view, sight)
     mask = visible_mask(sight, view, np.array([0]))
     assert picture.shape == (*view.size, 3) and picture.dtype == np.uint8

@@ -129,6 +129,19 @@ def test_every_picture_is_there_and_has_its_masks_size(name: str, sample_root: P
 
 
 @pytest.mark.parametrize("name", RECIPES)
+def test_the_box_holds_the_joints_that_the_picture_holds(name: str, unrendered_root: Path) -> None:
+    for example in _examples(unrendered_root, name):
+        mask = _mask(example)
+        if mask is None:
+            continue
+        pixels = _pixels(example)
+        x, y, width, height = example.bbox.astype(float)
+        within = ((pixels > -0.5) & (pixels < np.array(mask.shape[::-1]) - 0.5)).all(1)
+        low, high = np.array([x, y]) - 0.51, np.array([x + width, y + height]) + 0.51
+        assert ((pixels[within] >= low) & (pixels[within] <= high)).all()
+
+
+@pytest.mark.parametrize("name", RECIPES)
 def test_joints_lie_in_the_person(name: str, unrendered_root: Path) -> None:
     inside, total = 0, 0
     for example in _examples(unrendered_root, name):
