@@ -3,23 +3,32 @@
 Two ways to make the zstd frame of a chunk, both readable by any zstd decoder:
 
 * compressed, where that saves at least an eighth;
-* as raw blocks, for what does not compress (coordinates) or is compressed already (a JPEG). Zero
-  padding at the end becomes run-length blocks of four bytes, so a row costs its file, however wide
-  it is. Reading back is a slice, and the bytes do not depend on the version of the compressor.
+* as raw blocks, for what does not compress (coordinates) or is compressed already (a JPEG). Zeros
+  at the end of a row become run-length blocks of four bytes, so a row costs its content, however
+  wide it is. Reading back is copying, and the bytes do not depend on the compressor's version.
+
+Matches are at least seven bytes long: on all columns together that is no larger than level 1's
+five, and what is left to the entropy coder alone decompresses up to 1.8 times as fast.
 """
 
 from __future__ import annotations
 
 import struct
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import google_crc32c
+import numpy as np
 import zstandard
 
 ZSTD_LEVEL = 1
 CRC_BYTES = 4
-ENCODER = f"zstd {'.'.join(map(str, zstandard.ZSTD_VERSION))} level {ZSTD_LEVEL}, raw over 7/8"
+_MIN_MATCH = 7
+_TRIED = 8  # of so many chunks, the first decides whether to try compressing the others
+ENCODER = (
+    f"zstd {'.'.join(map(str, zstandard.ZSTD_VERSION))} level {ZSTD_LEVEL}, "
+    f"matches from {_MIN_MATCH}, raw over 7/8 by {_TRIED}, zeros at row ends run-length"
+)
 
 _MAGIC = 0xFD2FB528
 # Frame header: one segment, content size in 8 bytes, no checksum.
@@ -30,6 +39,7 @@ _RAW_START = _HEADER.size + _BLOCK_HEADER_BYTES
 _FRAME_START = _HEADER.pack(_MAGIC, _SINGLE_SEGMENT_8_BYTE_SIZE, 0)[:5]
 _BLOCK_BYTES = 128 * 1024  # the largest block the format allows
 _RAW, _RUN_LENGTH = 0, 1
+_LEAST_ZEROS = 16  # fewer are not worth the headers of two more blocks
 # The CRC-32C of anything followed by its own CRC-32C: checks without cutting the bytes in two.
 _CRC_RESIDUE = 0x48674BC7
 
@@ -40,12 +50,34 @@ class ChunkError(ValueError):
     """A chunk whose bytes are not what was written."""
 
 
-def encode_chunk(data: bytes) -> bytes:
-    """The stored bytes of `data`: compressed where that pays, CRC-32C last."""
-    frame = _compressor().compress(data)
-    if len(frame) <= len(data) * 7 // 8:
-        return with_crc(frame)
-    return b"".join(encode_padded_file(data, len(data)))
+def encode_chunks(pieces: Sequence[bytes], row_bytes: int) -> list[bytes]:
+    """The stored bytes of each piece: compressed where that pays, CRC-32C last.
+
+    What they are depends on the pieces alone, not on who encodes them.
+
+    Args:
+        pieces: what the chunks of one column hold, of whole rows.
+        row_bytes: length of a row.
+    """
+    stored = [b""] * len(pieces)
+    leaders = range(0, len(pieces), _TRIED)
+    others: list[int] = []
+    for chunk, frame in zip(leaders, _compressed([pieces[i] for i in leaders]), strict=True):
+        raw = _raw_frame(pieces[chunk], row_bytes)
+        followers = range(chunk + 1, min(chunk + _TRIED, len(pieces)))
+        if len(frame) <= len(raw) * 7 // 8:
+            stored[chunk] = with_crc(frame)
+            others.extend(followers)
+        else:
+            stored[chunk] = with_crc(raw)
+            for i in followers:
+                stored[i] = with_crc(_raw_frame(pieces[i], row_bytes))
+    for chunk, frame in zip(others, _compressed([pieces[i] for i in others]), strict=True):
+        if len(frame) > len(pieces[chunk]) * 3 // 8:  # else it certainly pays, or nearly
+            raw = _raw_frame(pieces[chunk], row_bytes)
+            frame = frame if len(frame) <= len(raw) * 7 // 8 else raw
+        stored[chunk] = with_crc(frame)
+    return stored
 
 
 def decode_chunk(stored: bytes, size: int) -> bytes | memoryview:
@@ -82,26 +114,60 @@ def decode_run(
     Returns:
         The number of the first chunk that is damaged, and how; None if none is.
     """
-    crc, decompress = google_crc32c.value, _decompressor().decompress
-    raw_end = _RAW_START + size
+    crc = google_crc32c.value
+    view = memoryview(data)
     raw_start = _HEADER.pack(_MAGIC, _SINGLE_SEGMENT_8_BYTE_SIZE, size)
     raw_start += _block_header(_RAW, size, is_last=True)
-    position = 0
+    packed: list[int] = []  # chunks that are more than one raw block
     for number, (offset, length) in enumerate(places):
-        end = position + size
         if length:
             stored = data[offset : offset + length]
-            if crc(stored) != _CRC_RESIDUE or len(stored) < length:
+            if len(stored) < length or length <= CRC_BYTES or crc(stored) != _CRC_RESIDUE:
                 return number, ChunkError("does not match its CRC-32C")
             if stored.startswith(raw_start):
-                out[position:end] = stored[_RAW_START:raw_end]
+                start = offset + _RAW_START
+                out[number * size : (number + 1) * size] = view[start : start + size]
             else:
-                try:
-                    out[position:end] = decompress(stored, size, allow_extra_data=True)
-                except (zstandard.ZstdError, ValueError) as error:
-                    return number, ChunkError(f"does not decompress: {error}")
-        position = end
+                packed.append(number)
+    return _decompress_all(data, [(n, *places[n]) for n in packed], size, out)
+
+
+def _decompress_all(
+    data: bytes, frames: Sequence[tuple[int, int, int]], size: int, out: memoryview
+) -> tuple[int, ChunkError] | None:
+    """The part of `decode_run` after the checksums: (number, offset, length) of each chunk."""
+    if not frames:
+        return None
+    table = np.array(frames, dtype="<u8")
+    segments = np.ascontiguousarray(table[:, 1:])
+    segments[:, 1] -= CRC_BYTES
+    try:
+        # All in one call: for the small chunks of most columns, calls are what costs.
+        decoded = _decompressor().multi_decompress_to_buffer(
+            zstandard.BufferWithSegments(data, segments.tobytes()),
+            decompressed_sizes=np.full(len(frames), size, dtype="<u8").tobytes(),
+            threads=1,
+        )
+    except (zstandard.ZstdError, ValueError) as error:
+        return _first_damaged(data, frames, size, str(error))
+    if frames[-1][0] - frames[0][0] == len(frames) - 1 and size < _BLOCK_BYTES // 32:
+        start = frames[0][0] * size
+        out[start : start + len(frames) * size] = b"".join(decoded)
+    else:
+        for (number, _, _), values in zip(frames, decoded, strict=True):
+            out[number * size : (number + 1) * size] = memoryview(values)
     return None
+
+
+def _first_damaged(
+    data: bytes, frames: Sequence[tuple[int, int, int]], size: int, reason: str
+) -> tuple[int, ChunkError]:
+    for number, offset, length in frames:
+        try:
+            decode_chunk(data[offset : offset + length], size)
+        except ChunkError as error:
+            return number, error
+    return frames[0][0], ChunkError(f"does not decompress: {reason}")
 
 
 def encode_padded_file(data: bytes, width: int) -> list[bytes]:
@@ -129,6 +195,31 @@ def encode_padded_file(data: bytes, width: int) -> list[bytes]:
     return parts
 
 
+def _raw_frame(data: bytes, row_bytes: int) -> bytes:
+    """Frame rows without compressing them, but for the zeros at their ends."""
+    parts = [_HEADER.pack(_MAGIC, _SINGLE_SEGMENT_8_BYTE_SIZE, len(data))]
+    end = len(data)
+    done = 0  # bytes that are framed already
+    for start in range(0, end, row_bytes):
+        stop = start + row_bytes
+        content = len(data[start:stop].rstrip(b"\0"))
+        if row_bytes - content > _LEAST_ZEROS:
+            done = _add_raw(parts, data, done, start + content, end)
+            while done < stop:
+                length = min(stop - done, _BLOCK_BYTES)
+                done += length
+                parts += [_block_header(_RUN_LENGTH, length, is_last=done == end), b"\0"]
+    _add_raw(parts, data, done, end, end)
+    return b"".join(parts)
+
+
+def _add_raw(parts: list[bytes], data: bytes, start: int, stop: int, end: int) -> int:
+    for at in range(start, stop, _BLOCK_BYTES):
+        piece = data[at : min(at + _BLOCK_BYTES, stop)]
+        parts += [_block_header(_RAW, len(piece), is_last=at + len(piece) == end), piece]
+    return stop
+
+
 def decode_padded_file(stored: bytes, length: int) -> bytes:
     """The first `length` bytes of a padded file's row, CRC-32C checked, padding not produced.
 
@@ -148,10 +239,11 @@ def decode_padded_file(stored: bytes, length: int) -> bytes:
     return data
 
 
-def with_crc(data: bytes) -> bytes:
+def with_crc(data: bytes | memoryview) -> bytes:
     """`data` followed by its CRC-32C, little endian."""
-    crc: int = google_crc32c.value(data)
-    return data + crc.to_bytes(CRC_BYTES, "little")
+    content = bytes(data)
+    crc: int = google_crc32c.value(content)
+    return content + crc.to_bytes(CRC_BYTES, "little")
 
 
 def check_crc(stored: bytes) -> None:
@@ -181,9 +273,19 @@ def _block_header(kind: int, size: int, *, is_last: bool) -> bytes:
     return (int(is_last) | kind << 1 | size << 3).to_bytes(_BLOCK_HEADER_BYTES, "little")
 
 
+def _compressed(pieces: Sequence[bytes]) -> Iterator[memoryview]:
+    """A zstd frame of each piece; all in one call, during which other threads can run."""
+    if not pieces:
+        return iter(())
+    return map(memoryview, _compressor().multi_compress_to_buffer(list(pieces), threads=1))
+
+
 def _compressor() -> zstandard.ZstdCompressor:
     if not hasattr(_thread, "compressor"):
-        _thread.compressor = zstandard.ZstdCompressor(level=ZSTD_LEVEL)
+        parameters = zstandard.ZstdCompressionParameters.from_level(
+            ZSTD_LEVEL, min_match=_MIN_MATCH
+        )
+        _thread.compressor = zstandard.ZstdCompressor(compression_params=parameters)
     compressor: zstandard.ZstdCompressor = _thread.compressor
     return compressor
 

@@ -27,7 +27,7 @@ from cache.store_directory import StoreDirectory
 from errors import StoreError
 
 Rows = Sequence[int] | npt.NDArray[np.integer[Any]]
-_RUN_BYTES = 1 << 23
+_RUN_BYTES = 1 << 22
 
 
 class Store:
@@ -188,16 +188,14 @@ class Split:
         stop = max(start, stop)
         first, last = start // layout.chunk_rows, -(-stop // layout.chunk_rows)
         # Whole chunks are decoded in place; what lies outside the rows is cut off at the end.
-        n_rows = (last - first) * layout.chunk_rows
-        out = np.empty((n_rows, *layout.row_shape), dtype=layout.dtype)
-        run = max(1, min(layout.n_chunks, _RUN_BYTES // layout.chunk_bytes))
-        chunk = first
-        while chunk < last:
-            end = min(last, chunk - chunk % layout.n_chunks % run + run)
-            end = min(end, chunk - chunk % layout.n_chunks + layout.n_chunks)
+        shape = ((last - first) * layout.chunk_rows, *layout.row_shape)
+        # Zeros that nobody wrote and nobody looks at cost nothing.
+        out = np.zeros(shape, layout.dtype) if layout.fill == 0 else np.empty(shape, layout.dtype)
+        run = max(1, _RUN_BYTES // layout.chunk_bytes)
+        for chunk in range(first, last, run):
+            end = min(last, chunk + run)
             low, high = ((c - first) * layout.chunk_rows for c in (chunk, end))
             self._read_run(layout, range(chunk, end), out[low:high])
-            chunk = end
         offset = start - first * layout.chunk_rows
         return out[offset : offset + stop - start]
 
@@ -284,22 +282,32 @@ class Split:
         return np.frombuffer(data, dtype=layout.dtype).reshape(-1, *layout.row_shape)
 
     def _read_run(self, layout: ColumnLayout, run: range, out: npt.NDArray[Any]) -> None:
-        """Decode a run of chunks of one shard into `out`, which has a place for every row."""
-        number, first = divmod(run.start, layout.n_chunks)
-        record = self._record.blocks[number].shards[layout.name]
-        if record is None:
-            out[:] = layout.fill
-            return
-        try:
-            shard = self._files.open(self.name, layout, number, record)
-            data, places = shard.read_run(first, first + len(run))
-        except (OSError, chunks.ChunkError) as error:
-            raise self._unreadable(error, layout, self.rows_of_block(number)) from error
-        for place, (_, length) in enumerate(places):
-            if length == 0:
-                out[place * layout.chunk_rows : (place + 1) * layout.chunk_rows] = layout.fill
+        """Decode a run of chunks, of one or several shards, into `out`: a place for every row."""
+        parts: list[bytes] = []
+        places: list[tuple[int, int]] = []
+        position, chunk = 0, run.start
+        while chunk < run.stop:
+            number, first = divmod(chunk, layout.n_chunks)
+            n_chunks = min(layout.n_chunks - first, run.stop - chunk)
+            chunk += n_chunks
+            record = self._record.blocks[number].shards[layout.name]
+            if record is None:
+                places += [(0, 0)] * n_chunks
+                continue
+            try:
+                shard = self._files.open(self.name, layout, number, record)
+                data, found = shard.read_run(first, first + n_chunks)
+            except (OSError, chunks.ChunkError) as error:
+                raise self._unreadable(error, layout, self.rows_of_block(number)) from error
+            places += [(offset + position, length) for offset, length in found]
+            parts.append(data)
+            position += len(data)
+        if layout.fill != 0:
+            for place, (_, length) in enumerate(places):
+                if length == 0:
+                    out[place * layout.chunk_rows : (place + 1) * layout.chunk_rows] = layout.fill
         buffer = out.reshape(-1).view(np.uint8).data
-        damage = chunks.decode_run(data, places, layout.chunk_bytes, buffer)
+        damage = chunks.decode_run(b"".join(parts), places, layout.chunk_bytes, buffer)
         if damage is not None:
             place, problem = damage
             rows = self.rows_of_chunk(layout, run[place])
