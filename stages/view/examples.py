@@ -127,7 +127,7 @@ def read_examples(
     for n, row in enumerate(rows):
         one = {name: column[n] for name, column in values.items()}
         rejection = rejections.get(int(row))
-        picture, fault = _decode_picture(images[n])
+        picture, fault = decode_picture(images[n])
         joints = _joints(one, kind)
         examples.append(
             ViewedExample(
@@ -139,7 +139,7 @@ def read_examples(
                 picture=picture,
                 picture_fault=fault,
                 box=one["bbox"],
-                mask=_decode_mask(masks[n], one["mask_size"]),
+                mask=decode_mask(masks[n], one["mask_size"]),
                 joints2d=joints.projection.pixels,
                 joints3d=joints.coords3d,
                 validity=joints.validity,
@@ -179,7 +179,8 @@ def _surface(one: Mapping[str, Any], body: BodyMesh | None) -> Surface:
     return Surface(one["coords2d"][is_valid], surface_colours(triangles, weights, body=body))
 
 
-def _decode_picture(data: bytes) -> tuple[Picture, str]:
+def decode_picture(data: bytes) -> tuple[Picture, str]:
+    """The picture (H, W, 3), red first, and why it is a blank one; that is empty if it is not."""
     if not data:
         return _BLANK, "no picture is stored"
     # The annotations count pixels as they are stored, whatever an EXIF tag says of turning them.
@@ -190,7 +191,8 @@ def _decode_picture(data: bytes) -> tuple[Picture, str]:
     return np.ascontiguousarray(decoded[..., ::-1]), ""
 
 
-def _decode_mask(counts: bytes, size: npt.NDArray[Any]) -> npt.NDArray[np.bool_] | None:
+def decode_mask(counts: bytes, size: npt.NDArray[Any]) -> npt.NDArray[np.bool_] | None:
+    """The mask, bool (h, w), from COCO's compressed run lengths; None if there is none."""
     if not counts:
         return None
     height, width = (int(n) for n in size)
