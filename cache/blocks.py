@@ -39,7 +39,7 @@ from cache.files import (
 )
 from cache.layout import ColumnLayout, to_json
 from cache.manifest import USABLE, Rejection, shard_from_json, shard_to_json
-from cache.shards import ShardRecord, ShardWriter, digest, file_digest, write_shard
+from cache.shards import ShardRecord, ShardWriter, digest, file_digest, shard_is_intact, write_shard
 from cache.source_files import FileColumn, read_file
 from cache.stat_cache import StatCache
 from errors import SourceError
@@ -351,6 +351,18 @@ class BlockCache:
     def _stop_if_cancelled(self) -> None:
         if self._is_cancelled:
             raise BuildCancelledError
+
+
+def block_is_intact(block: Block, layouts: Sequence[ColumnLayout]) -> bool:
+    """Whether every shard of a block is what was written, by its checksums."""
+    try:
+        return all(
+            shard_is_intact(block.directory / layout.name, layout, record)
+            for layout in layouts
+            if (record := block.shards[layout.name]) is not None
+        )
+    except OSError:
+        return False
 
 
 def _write_record(

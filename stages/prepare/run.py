@@ -16,7 +16,7 @@ from typing import Any
 from joblib import Parallel, delayed
 from tqdm import tqdm
 
-from cache.blocks import Block, BlockCache
+from cache.blocks import Block, BlockCache, block_is_intact
 from cache.files import remove_abandoned
 from cache.locks import cache_lock, store_lock
 from cache.manifest import MANIFEST_NAME, Manifest, Rejection
@@ -174,15 +174,18 @@ def write_store(
     n_jobs: int = 1,
     is_strict: bool = False,
     must_rebuild: bool = False,
+    by_digest: bool = False,
 ) -> PrepareReport:
     """The part of `prepare` after reading: plan, build what is missing, publish.
 
-    The caller holds the locks.
+    The caller holds the locks. Cached blocks that look untouched are trusted as long as nothing
+    is published. Before that every byte of them is checked, and if one is not what was written, all
+    begins again with blocks that are trusted by their digests only.
     """
     stats = StatCache(settings.cache / "stat" / stat_name(images))
     plan = plan_store(dataset, source, settings, images=images, stats=stats)
     built: dict[str, list[tuple[range, Block]]] = {split: [] for split in SPLITS}
-    with BlockCache(settings.cache, must_rebuild=must_rebuild) as cache:
+    with BlockCache(settings.cache, must_rebuild=must_rebuild, by_digest=by_digest) as cache:
         try:
             for block, result in build_blocks(plan, cache, stats, dataset, n_jobs=n_jobs):
                 failed = [r for r in result.rejections if r.status != Status.EXCLUDED]
@@ -197,10 +200,26 @@ def write_store(
     manifest = content.manifest()
     documents = {**content.metadata(), MANIFEST_NAME: manifest.to_bytes()}
     register_store(settings.cache, store, documents)
+    blocks = [block for split in built.values() for _, block in split]
     must_publish = must_rebuild or not is_current(store, manifest, plan.layouts)
     if must_publish:
+        reused = [block for block in blocks if block.was_cached]
+        if not by_digest and not all(block_is_intact(block, plan.layouts) for block in reused):
+            n_built = len(blocks) - len(reused)
+            again = write_store(
+                dataset,
+                source,
+                store=store,
+                settings=settings,
+                images=images,
+                n_jobs=n_jobs,
+                is_strict=is_strict,
+                by_digest=True,
+            )
+            return dataclasses.replace(
+                again, n_built=again.n_built + n_built, n_reused=again.n_reused - n_built
+            )
         publish(content.files(manifest), store)
-    blocks = [block for split in built.values() for _, block in split]
     n_reused = sum(block.was_cached for block in blocks)
     return PrepareReport(
         dataset,

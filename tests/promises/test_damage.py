@@ -208,6 +208,26 @@ def test_repair_takes_a_block_from_the_cache_only_by_its_digest(published: World
     assert (report.blocks_from_cache, report.blocks_from_source) == (1, 0)
 
 
+@pytest.mark.parametrize("path", ["bbox/c/1/0", "image/c/1/0", "status/c/1"])
+@pytest.mark.parametrize("is_late", [False, True])
+def test_a_flipped_bit_in_a_cached_block_is_not_published_again(
+    published: World, folder: Path, path: str, is_late: bool
+) -> None:
+    """Its time and length say nothing. The other edition shares the block with the damage."""
+    undisturbed = private_copy(published, folder / "undisturbed")
+    undisturbed.edition = 1
+    undisturbed.prepare()
+    shard = published.store / "train" / path
+    data = bytearray(shard.read_bytes())
+    data[-3 if is_late else 3] ^= 4
+    rewrite(shard, bytes(data))
+    published.edition = 1
+    report = published.prepare()
+    assert (report.n_built, report.n_reused, report.was_published) == (2, 2, True)
+    assert tree(published.store) == tree(undisturbed.store)
+    assert tree(published.cache / "blocks").items() >= tree(undisturbed.cache / "blocks").items()
+
+
 def test_repair_leaves_what_is_whole_alone(published: World) -> None:
     whole = published.store / "train/bbox/c/0/0"
     inode = whole.stat().st_ino
