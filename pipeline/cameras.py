@@ -50,8 +50,8 @@ class Camera:
     def is_distorted(self) -> bool:
         return bool(self.distortion.any())
 
-    def __getitem__(self, i: int | npt.NDArray[Any]) -> Camera:
-        """One of many cameras, or some of them."""
+    def __getitem__(self, i: Any) -> Camera:
+        """One of many cameras, or some of them, as numpy indexes the leading axis."""
         return Camera(
             self.intrinsics[i],
             self.rotation[i],

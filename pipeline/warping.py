@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import cv2
 import numpy as np
 import numpy.typing as npt
 
-from pipeline.cameras import Camera, homography, image_to_camera, reproject
+from pipeline.cameras import (
+    Camera,
+    homography,
+    image_to_camera,
+    reproject,
+    without_distortion,
+)
 
 Image = npt.NDArray[Any]
 
@@ -17,9 +24,99 @@ INTERPOLATIONS = {
     "linear": cv2.INTER_LINEAR,
     "cubic": cv2.INTER_CUBIC,
 }
+BORDERS = {
+    "constant": cv2.BORDER_CONSTANT,
+    "replicate": cv2.BORDER_REPLICATE,
+    "reflect": cv2.BORDER_REFLECT_101,
+}
 # Rays whose cosine to the source's axis is less lie behind its pinhole. The stand-in camera of a
 # picture without one (a pixel is its ray) sees everything at a grazing angle, but in front.
 _LEAST_COSINE = 1e-6
+
+
+@dataclass(frozen=True, slots=True)
+class Warps:
+    """How N pictures look through N other cameras at the same places: all but the pixels.
+
+    Attributes:
+        back: float64 (N, 3, 3), from pixels of the (supersampled) crop to those of the picture.
+        by_maps: bool (N,), where a homography does not say it all.
+        source, target: the cameras, `target` supersampled.
+        size: height and width of the crops.
+        supersampling: renders per pixel and axis.
+    """
+
+    back: npt.NDArray[np.float64]
+    by_maps: npt.NDArray[np.bool_]
+    source: Camera
+    target: Camera
+    size: tuple[int, int]
+    supersampling: int
+
+
+def plan_warps(
+    source: Camera, target: Camera, *, size: tuple[int, int], supersampling: int = 1
+) -> Warps:
+    """Plan how N pictures will be warped.
+
+    Args:
+        source: N cameras, which may have lens distortion.
+        target: N cameras without.
+        size: height and width of the crops.
+        supersampling: render so many times finer per axis and average.
+
+    Raises:
+        ValueError: `target` has lens distortion.
+    """
+    if target.is_distorted:
+        raise ValueError("pictures are warped to cameras without lens distortion only")
+    fine = supersampled(target, supersampling) if supersampling > 1 else target
+    height, width = size[0] * supersampling, size[1] * supersampling
+    corners = np.array([[0, 0], [width, 0], [width, height], [0, height]], np.float64)
+    cosine = _cosine_to_axis(corners, source, fine)
+    by_maps = source.distortion.any(axis=-1) | (cosine < _LEAST_COSINE).any(axis=-1)
+    back = homography(fine, without_distortion(source))
+    return Warps(back, np.asarray(by_maps), source, fine, size, supersampling)
+
+
+def warp_planned(
+    image: Image,
+    warps: Warps,
+    i: int,
+    *,
+    interpolation: str = "linear",
+    border: str = "constant",
+    border_value: tuple[float, float, float] = (0, 0, 0),
+    out: Image | None = None,
+) -> Image:
+    """Warp picture `i` of the plan.
+
+    Args:
+        image: (H, W) or (H, W, C), uint8 or float32.
+        interpolation: nearest, linear or cubic.
+        border: what stands where the source did not look: `constant` (border_value), `replicate`
+            (the nearest pixel) or `reflect` (the picture mirrored at its edge).
+        border_value: a level per channel.
+        out: (height, width[, C]), contiguous: written in place.
+
+    Returns:
+        (height, width[, C]) of the same dtype.
+    """
+    options: dict[str, Any] = {"borderMode": BORDERS[border], "borderValue": (*border_value, 0)}
+    flags = INTERPOLATIONS[interpolation]
+    height, width = warps.size
+    fine_size = (width * warps.supersampling, height * warps.supersampling)
+    if warps.supersampling == 1:
+        options["dst"] = out
+    if warps.by_maps[i]:
+        maps = _maps(warps.source[i], warps.target[i], fine_size)
+        warped = cv2.remap(image, *maps, flags, **options)
+    else:
+        flags |= cv2.WARP_INVERSE_MAP
+        warped = cv2.warpPerspective(image, warps.back[i], fine_size, flags=flags, **options)
+    if warps.supersampling > 1:
+        warped = cv2.resize(warped, (width, height), dst=out, interpolation=cv2.INTER_AREA)
+    return np.asarray(warped)
 
 
 def warp_image(
@@ -49,32 +146,12 @@ def warp_image(
     Raises:
         ValueError: `target` has lens distortion.
     """
-    if target.is_distorted:
-        raise ValueError("pictures are warped to cameras without lens distortion only")
-    fine = supersampled(target, supersampling) if supersampling > 1 else target
-    height, width = size
-    fine_size = (width * supersampling, height * supersampling)
-    options: dict[str, Any] = {
-        "borderMode": cv2.BORDER_CONSTANT,
-        "borderValue": [float(border_value)] * 4,
-    }
-    flags = INTERPOLATIONS[interpolation]
-    if _may_see_behind(source, fine, fine_size):
-        maps = _explicit_maps(source, fine, fine_size)
-        warped = cv2.remap(image, *maps, flags, **options)
-    elif source.is_distorted:
-        turn = fine.rotation @ source.rotation.T
-        maps = cv2.initUndistortRectifyMap(
-            source.intrinsics, source.distortion, turn, fine.intrinsics, fine_size, cv2.CV_32FC1
-        )
-        warped = cv2.remap(image, *maps, flags, **options)
-    else:
-        back = homography(fine, source)
-        flags |= cv2.WARP_INVERSE_MAP
-        warped = cv2.warpPerspective(image, back, fine_size, flags=flags, **options)
-    if supersampling > 1:
-        warped = cv2.resize(warped, (width, height), interpolation=cv2.INTER_AREA)
-    return np.asarray(warped)
+    warps = plan_warps(
+        source[np.newaxis], target[np.newaxis], size=size, supersampling=supersampling
+    )
+    return warp_planned(
+        image, warps, 0, interpolation=interpolation, border_value=(border_value,) * 3
+    )
 
 
 def supersampled(camera: Camera, factor: int) -> Camera:
@@ -89,10 +166,17 @@ def supersampled(camera: Camera, factor: int) -> Camera:
     )
 
 
-def _may_see_behind(source: Camera, target: Camera, target_size: tuple[int, int]) -> bool:
+def _maps(
+    source: Camera, target: Camera, target_size: tuple[int, int]
+) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
     width, height = target_size
     corners = np.array([[0, 0], [width, 0], [width, height], [0, height]], np.float64)
-    return bool((_cosine_to_axis(corners, source, target) < _LEAST_COSINE).any())
+    if (_cosine_to_axis(corners, source, target) < _LEAST_COSINE).any():
+        return _explicit_maps(source, target, target_size)
+    turn = target.rotation @ source.rotation.T
+    return cv2.initUndistortRectifyMap(
+        source.intrinsics, source.distortion, turn, target.intrinsics, target_size, cv2.CV_32FC1
+    )
 
 
 def _explicit_maps(
@@ -110,5 +194,5 @@ def _explicit_maps(
 def _cosine_to_axis(
     pixels: npt.NDArray[Any], source: Camera, target: Camera
 ) -> npt.NDArray[np.float64]:
-    rays = image_to_camera(pixels, target) @ (source.rotation @ target.rotation.T).T
+    rays = image_to_camera(pixels, target) @ (target.rotation @ source.rotation.mT)
     return np.asarray(rays[..., 2] / np.sqrt(np.square(rays).sum(axis=-1)))

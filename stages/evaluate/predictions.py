@@ -70,9 +70,14 @@ def read_truth(
     source: Source, positions: list[int], reader: ExampleReader, *, threads: int
 ) -> tuple[Truth, npt.NDArray[np.uint8]]:
     """Annotations and crops (N, S, S, 3), without augmentation, read by several threads."""
+
+    def read(part: npt.NDArray[np.int64]) -> Batch:
+        return reader.read([source], np.zeros(len(part), np.int64), part, draws=None)
+
+    parts = np.array_split(np.array(positions, np.int64), min(threads, len(positions)))
     with ThreadPoolExecutor(threads) as pool:
-        examples: list[Batch] = list(pool.map(lambda p: reader(source, p, None), positions))
-    stacked = {name: np.stack([e[name] for e in examples]) for name in examples[0]}
+        batches = list(pool.map(read, parts))
+    stacked = {name: np.concatenate([batch[name] for batch in batches]) for name in batches[0]}
     truth = Truth(
         source.rows[positions],
         stacked["intrinsics"],

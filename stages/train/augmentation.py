@@ -76,6 +76,34 @@ def background_probability(dataset: str, crop: CropSettings) -> float:
     return crop.background_aug_prob
 
 
+def changes_appearance(crop: CropSettings) -> bool:
+    """Whether any example's appearance can change at all."""
+    probabilities = (
+        crop.occlude_aug_prob,
+        crop.background_aug_prob,
+        crop.background_aug_prob_real,
+        crop.background_aug_prob_grey,
+        crop.jpeg_aug_prob,
+        crop.augment_border_prob,
+    )
+    return crop.color_aug or any(probability > 0 for probability in probabilities)
+
+
+def draw_border(
+    rng: np.random.Generator, crop: CropSettings
+) -> tuple[str, tuple[float, float, float]]:
+    """What a crop shows beyond its picture, as `pipeline.warping.warp_planned` takes it.
+
+    Mostly `border_value`; with `augment_border_prob` a random colour, the nearest pixel or the
+    picture mirrored at its edge, so that the network cannot tell where a picture ends.
+    """
+    kind, red, green, blue = rng.random(4).tolist()
+    if kind >= crop.augment_border_prob:
+        return "constant", (crop.border_value,) * 3
+    border = ("constant", "replicate", "reflect")[int(3 * kind / crop.augment_border_prob)]
+    return border, (256 * red // 1, 256 * green // 1, 256 * blue // 1)
+
+
 def augment_appearance(
     picture: Picture,
     rng: np.random.Generator,

@@ -1,9 +1,9 @@
-"""One row of a store as one example of a batch: crop, points in the crop's frame, appearance."""
+"""Rows of stores as the examples of a batch: crops, points in the crops' frames, appearance."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -13,7 +13,7 @@ import numpy.typing as npt
 from pycocotools import mask as coco_mask
 
 from errors import StoreError
-from pipeline.cameras import Camera, make_camera, reproject
+from pipeline.cameras import N_DISTORTION_COEFFICIENTS, Camera, reproject
 from pipeline.image_files import BrokenImageError, image_size
 from pipeline.training_crop import (
     UNCHANGED,
@@ -23,13 +23,20 @@ from pipeline.training_crop import (
     training_camera,
     training_camera_without_source,
 )
-from pipeline.warping import warp_image
-from stages.train.augmentation import Scenery, augment_appearance
-from stages.train.query_points import Packing, into_slots, pack_points
+from pipeline.warping import plan_warps, warp_image, warp_planned
+from stages.train.augmentation import (
+    Scenery,
+    augment_appearance,
+    changes_appearance,
+    draw_border,
+)
+from stages.train.packing import pack_valid_points
 from stages.train.settings import CropSettings, TrainSettings
 from stages.train.sources import Source
 
-Array = npt.NDArray[Any]
+Batch = dict[str, npt.NDArray[Any]]
+# Sources with the places in the batch of their examples.
+Parts = Sequence[tuple[Source, npt.NDArray[np.int64]]]
 
 # Sources that show one person at a time: half a box shows half of this person and nobody else.
 SINGLE_PERSON_SOURCES = frozenset(
@@ -39,17 +46,43 @@ SINGLE_PERSON_SOURCES = frozenset(
 )
 # Annotations in the lowest twentieth of a camera-less picture are not trusted.
 _LOWEST_TRUSTED = 0.95
-_REDUCED_DECODING = {
-    1: cv2.IMREAD_COLOR,
-    2: cv2.IMREAD_REDUCED_COLOR_2,
-    4: cv2.IMREAD_REDUCED_COLOR_4,
-    8: cv2.IMREAD_REDUCED_COLOR_8,
+# Reduced flags for colours say BGR; the grey ones, asked for RGB, decode to RGB.
+_DECODING = {
+    factor: flag | cv2.IMREAD_COLOR_RGB | cv2.IMREAD_IGNORE_ORIENTATION
+    for factor, flag in {
+        1: 0,
+        2: cv2.IMREAD_REDUCED_GRAYSCALE_2,
+        4: cv2.IMREAD_REDUCED_GRAYSCALE_4,
+        8: cv2.IMREAD_REDUCED_GRAYSCALE_8,
+    }.items()
 }
 
 
 @dataclass(frozen=True, slots=True)
+class ExampleDraws:
+    """The random numbers of N examples.
+
+    Attributes:
+        geometry: of their crops.
+        order: (N, P), which points are left out where they are too many.
+        seeds: uint64 (N,), of their appearance.
+    """
+
+    geometry: GeometryDraws
+    order: npt.NDArray[np.float64]
+    seeds: npt.NDArray[np.uint64]
+
+    def __getitem__(self, i: slice | npt.NDArray[Any]) -> ExampleDraws:
+        """The draws of some of the examples."""
+        return ExampleDraws(self.geometry[i], self.order[i], self.seeds[i])
+
+
+@dataclass(frozen=True, slots=True)
 class ExampleReader:
-    """Reads examples: augmented for training, or, without a generator, as they are.
+    """Reads examples: augmented for training, or, without draws, as they are.
+
+    The geometry of all examples of a batch is computed at once; then each picture is read, decoded
+    and warped straight to its place in the batch.
 
     Attributes:
         settings: the recipe.
@@ -61,107 +94,197 @@ class ExampleReader:
     scenery: Scenery
     n_slots: int | None = None
 
-    def __call__(
-        self, source: Source, position: int, rng: np.random.Generator | None
-    ) -> dict[str, Array]:
-        """The example at a position of the source.
+    def __call__(self, source: Source, position: int, rng: np.random.Generator | None) -> Batch:
+        """The example at a position of the source: `read` without the leading axis."""
+        sources, which = [source], np.zeros(1, np.int64)
+        draws = None if rng is None else self.draw(sources, which, rng)
+        batch = self.read(sources, which, np.array([position]), draws=draws)
+        return {name: values[0] for name, values in batch.items()}
+
+    def draw(
+        self,
+        sources: Sequence[Source],
+        which: npt.NDArray[np.int64],
+        rng: np.random.Generator,
+    ) -> ExampleDraws:
+        """Draw everything that is random about N examples, of which `which` names the sources."""
+        n, crop = len(which), self.settings.crop
+        seeds = rng.integers(0, 2**64, size=n, dtype=np.uint64)
+        if crop.geom_aug:
+            is_single = np.array([s.dataset in SINGLE_PERSON_SOURCES for s in sources])
+            ranges = augmentation_ranges(crop)
+            geometry = draw_geometry(rng, ranges, partial_visibility=is_single[which])
+        else:
+            nothing = np.zeros(n)
+            geometry = GeometryDraws(None, np.zeros((n, 2)), nothing + 1, nothing, nothing > 0)
+        widest = max(source.validity.shape[1] for source in sources)
+        may_overflow = self.n_slots is not None and widest > self.n_slots
+        return ExampleDraws(geometry, rng.random((n, widest if may_overflow else 0)), seeds)
+
+    def read(
+        self,
+        sources: Sequence[Source],
+        which: npt.NDArray[np.int64],
+        positions: npt.NDArray[np.int64],
+        *,
+        draws: ExampleDraws | None,
+    ) -> Batch:
+        """N examples.
+
+        Args:
+            sources: where they come from; without `n_slots` only one.
+            which: (N,), places in `sources`.
+            positions: (N,), places in the source.
+            draws: as `draw` makes them; None: no augmentation.
 
         Returns:
-            image uint8 (S, S, 3); intrinsics float32 (3, 3); coords3d float32 (P, 3), metres in
-            the crop's camera; coords2d float32 (P, 2), pixels of the crop; point_validity bool
-            (P,); joint_ids int32 (P,), -1 where there is none; canonical_points float32 (P, 3);
-            root_index int32 (), a slot or -1.
+            image uint8 (N, S, S, 3), RGB; intrinsics float32 (N, 3, 3); coords3d float32 (N, P, 3),
+            metres in the crop's camera; coords2d float32 (N, P, 2), pixels of the crop;
+            point_validity bool (N, P); joint_ids int32 (N, P), -1 where there is none;
+            canonical_points float32 (N, P, 3); root_index int32 (N,), a slot or -1; source int32
+            (N,); row int64 (N,).
 
         Raises:
-            StoreError: the picture is damaged.
+            StoreError: a picture is damaged.
         """
-        crop = self.settings.crop
-        encoded, size = _read_picture(source, position)
-        draws = UNCHANGED
-        if rng is not None and crop.geom_aug:
-            partial = source.dataset in SINGLE_PERSON_SOURCES
-            draws = draw_geometry(rng, augmentation_ranges(crop), partial_visibility=partial)
-        camera, target = crop_cameras(
-            source, position, size=size, side=self.settings.head.proc_side, draws=draws
-        )
-        image = self._view(encoded, camera, target, is_training=rng is not None)
-        if rng is not None:
-            image = augment_appearance(
-                image,
-                rng,
-                mask=self._mask_view(source, position, camera, target),
-                dataset=source.dataset,
-                crop=crop,
-                scenery=self.scenery,
-            )
-        points = _points(source, position, size=size, camera=camera, target=target)
-        if draws.flip:
-            points = mirrored_points(points, source.mirror)
-        return {
-            "image": image,
-            "intrinsics": target.intrinsics.astype(np.float32),
-            **self._packed(points, root_index=int(source.root_index[position]), rng=rng),
-        }
+        n, side = len(which), self.settings.head.proc_side
+        parts = [(s, np.flatnonzero(which == i)) for i, s in enumerate(sources)]
+        parts = [(source, members) for source, members in parts if len(members)]
+        batch = _empty_batch(n, side=side, n_points=self.n_slots or parts[0][0].validity.shape[1])
+        batch["source"][:] = which
+        for source, members in parts:
+            batch["row"][members] = source.rows[positions[members]]
+        encoded = _read_pictures(parts, positions, n)
+        sizes = _picture_sizes(parts, positions, encoded)
+        geometry = UNCHANGED if draws is None else draws.geometry
+        camera, target = crop_cameras(parts, positions, sizes, side=side, draws=geometry)
+        batch["intrinsics"][:] = target.intrinsics
+        for source, members in parts:
+            points = _points(source, positions[members], sizes[members], camera, target, members)
+            if draws is not None:
+                points = mirrored_points(points, source.mirror, np.asarray(geometry.flip)[members])
+            root_index = source.root_index[positions[members]]
+            order = None if draws is None else draws.order[members]
+            self._place(batch, points, members, root_index=root_index, order=order)
+        pictures = _Pictures(self, sources, which, positions, encoded, camera, target, draws)
+        for i in range(n):
+            pictures.render(i, batch["image"][i])
+        return batch
 
-    def _packed(
-        self, points: dict[str, Array], *, root_index: int, rng: np.random.Generator | None
-    ) -> dict[str, Array]:
+    def _place(
+        self,
+        batch: Batch,
+        points: Batch,
+        members: npt.NDArray[np.int64],
+        *,
+        root_index: npt.NDArray[np.int32],
+        order: npt.NDArray[np.float64] | None,
+    ) -> None:
+        """Put the points (M, P, ...) of one source's examples into the batch."""
         validity = points["point_validity"]
-        if root_index >= 0 and not validity[root_index]:
-            root_index = -1
         if self.n_slots is None:
-            return {**points, "root_index": np.asarray(root_index, np.int32)}
-        packing: Packing = pack_points(
-            validity, root_index=root_index, n_slots=self.n_slots, rng=rng
+            for name, values in points.items():
+                batch[name][members] = values
+            is_known = (root_index >= 0) & validity[np.arange(len(members)), root_index]
+            batch["root_index"][members] = np.where(is_known, root_index, -1)
+            return
+        packing = pack_valid_points(
+            validity, root_index=root_index, n_slots=self.n_slots, order=order
         )
-        packed = {
-            name: into_slots(values, packing, n_slots=self.n_slots)
-            for name, values in points.items()
-        }
-        return {**packed, "root_index": np.asarray(packing.root_slot, np.int32)}
+        rows = members[packing.examples]
+        for name, values in points.items():
+            batch[name][rows, packing.slots] = values[packing.examples, packing.points]
+        batch["root_index"][members] = packing.root_slots
 
-    def _view(
-        self, encoded: bytes, camera: Camera, target: Camera, *, is_training: bool
-    ) -> npt.NDArray[np.uint8]:
-        crop, side = self.settings.crop, self.settings.head.proc_side
-        factor = decoding_factor(camera, target)
-        image = cv2.imdecode(
-            np.frombuffer(encoded, np.uint8),
-            _REDUCED_DECODING[factor] | cv2.IMREAD_IGNORE_ORIENTATION,
+
+class _Pictures:
+    """Decodes, warps and changes the pictures of a batch, one at a time."""
+
+    def __init__(
+        self,
+        reader: ExampleReader,
+        sources: Sequence[Source],
+        which: npt.NDArray[np.int64],
+        positions: npt.NDArray[np.int64],
+        encoded: Sequence[bytes],
+        camera: Camera,
+        target: Camera,
+        draws: ExampleDraws | None,
+    ) -> None:
+        self._reader, self._sources = reader, sources
+        self._which, self._positions = which.tolist(), positions.tolist()
+        self._encoded = encoded
+        self._cameras = camera, target
+        crop, side = reader.settings.crop, reader.settings.head.proc_side
+        self._seeds = None
+        if draws is not None and changes_appearance(crop):
+            self._seeds = draws.seeds.tolist()
+        is_augmented = draws is not None
+        self._interpolation = (
+            crop.image_interpolation_train if is_augmented else crop.image_interpolation_test
         )
-        if image is None:
-            raise StoreError("a stored picture cannot be decoded")
-        warped = warp_image(
-            image,
-            reduced(camera, factor),
+        factors = decoding_factors(camera, target)
+        self._factors = factors.tolist()
+        self._warps = plan_warps(
+            reduced(camera, factors),
             target,
             size=(side, side),
-            interpolation=(
-                crop.image_interpolation_train if is_training else crop.image_interpolation_test
-            ),
-            border_value=crop.border_value,
-            supersampling=crop.antialias_train if is_training else crop.antialias_test,
+            supersampling=crop.antialias_train if is_augmented else crop.antialias_test,
         )
-        return cv2.cvtColor(warped, cv2.COLOR_BGR2RGB)
 
-    def _mask_view(
-        self, source: Source, position: int, camera: Camera, target: Camera
-    ) -> Callable[[], npt.NDArray[np.uint8]] | None:
+    def render(self, i: int, out: npt.NDArray[np.uint8]) -> None:
+        """Make picture `i` of the batch in `out`, uint8 (S, S, 3), RGB."""
+        crop = self._reader.settings.crop
+        rng, border, border_value = None, "constant", (float(crop.border_value),) * 3
+        if self._seeds is not None:
+            rng = np.random.Generator(np.random.SFC64(self._seeds[i]))
+            border, border_value = draw_border(rng, crop)
+        image = cv2.imdecode(np.frombuffer(self._encoded[i], np.uint8), _DECODING[self._factors[i]])
+        if image is None:
+            raise self._broken(i)
+        warp_planned(
+            image,
+            self._warps,
+            i,
+            interpolation=self._interpolation,
+            border=border,
+            border_value=border_value,
+            out=out,
+        )
+        if rng is not None:
+            source = self._sources[self._which[i]]
+            out[:] = augment_appearance(
+                out,
+                rng,
+                mask=self._mask_view(i),
+                dataset=source.dataset,
+                crop=crop,
+                scenery=self._reader.scenery,
+            )
+
+    def _mask_view(self, i: int) -> Callable[[], npt.NDArray[np.uint8]] | None:
         """The person's mask in the crop, made only if it is asked for."""
-        if source.mask_size is None or not source.mask_size[position].any():
+        source, position = self._sources[self._which[i]], self._positions[i]
+        mask_sizes = source.mask_size
+        if mask_sizes is None or not mask_sizes[position].any():
             return None
-        row, mask_size = source.rows[position : position + 1], source.mask_size[position]
-        side = self.settings.head.proc_side
+        side = self._reader.settings.head.proc_side
 
         def view() -> npt.NDArray[np.uint8]:
-            counts = source.split.blobs("mask", row)[0]
-            mask = coco_mask.decode({"size": mask_size.tolist(), "counts": counts})
+            counts = source.split.blobs("mask", source.rows[position : position + 1])[0]
+            size = mask_sizes[position].tolist()
+            mask = coco_mask.decode({"size": size, "counts": counts})
+            camera, target = self._cameras
             warped = warp_image(
-                np.ascontiguousarray(mask) * np.uint8(255), camera, target, size=(side, side)
+                np.ascontiguousarray(mask) * np.uint8(255), camera[i], target[i], size=(side, side)
             )
             return np.asarray(warped, dtype=np.uint8)
 
         return view
+
+    def _broken(self, i: int) -> StoreError:
+        source = self._sources[self._which[i]]
+        return _broken_picture(source, self._positions[i], "the decoder refuses it")
 
 
 def augmentation_ranges(crop: CropSettings) -> AugmentationRanges:
@@ -176,94 +299,184 @@ def augmentation_ranges(crop: CropSettings) -> AugmentationRanges:
     )
 
 
-def crop_cameras(
-    source: Source, position: int, *, size: tuple[int, int], side: int, draws: GeometryDraws
-) -> tuple[Camera, Camera]:
-    """The camera of the stored picture (its frame is the world) and that of the crop.
-
-    Args:
-        size: width and height of the stored picture.
-    """
-    bbox = source.bbox[position]
-    if not source.intrinsics[position].any():
-        return training_camera_without_source((size[1], size[0]), bbox, side=side, draws=draws)
-    camera = make_camera(
-        source.intrinsics[position],
-        distortion=source.distortion[position],
-        world_up=source.up[position] if source.up[position].any() else None,
-    )
-    return camera, training_camera(camera, bbox, side=side, draws=draws)
-
-
-def mirrored_points(points: dict[str, Array], mirror: Array | None) -> dict[str, Array]:
-    """The annotations of a mirrored picture: what was a left joint now is a right one.
+def mirrored_points(
+    points: Batch, mirror: npt.NDArray[np.int64] | None, flip: npt.NDArray[np.bool_]
+) -> Batch:
+    """The annotations (M, P, ...) of mirrored pictures: what was a left joint now is a right one.
 
     Surface points keep their order; their canonical places are mirrored.
+
+    Args:
+        mirror: (P,), the twin of each joint; None: they are surface points.
+        flip: bool (M,), which of the pictures are mirrored.
     """
+    if not flip.any():
+        return points
+    changed = dict(points)
     if mirror is None:
-        reflected = points["canonical_points"] * np.array([-1, 1, 1], np.float32)
-        return {**points, "canonical_points": reflected}
-    swapped = ("coords3d", "coords2d", "point_validity")
-    validity = points["point_validity"][mirror] & (points["joint_ids"] >= 0)
-    return {
-        **points,
-        **{name: points[name][mirror] for name in swapped},
-        "point_validity": validity,
-    }
+        sign = np.where(flip[:, np.newaxis], np.float32(-1), np.float32(1))
+        canonical = points["canonical_points"].copy()
+        canonical[..., 0] *= sign
+        return {**points, "canonical_points": canonical}
+    for name in ("coords3d", "coords2d", "point_validity"):
+        changed[name] = points[name].copy()
+        changed[name][flip] = points[name][flip][:, mirror]
+    changed["point_validity"] &= points["joint_ids"] >= 0
+    return changed
 
 
-def decoding_factor(camera: Camera, target: Camera) -> int:
+def decoding_factors(camera: Camera, target: Camera) -> npt.NDArray[np.int64]:
     """How much smaller a picture may be decoded without losing what the crop can show: 1, 2, 4, 8.
 
     On its axis a camera has the fewest pixels per angle, its focal length's; so the ratio of the
     focal lengths is the least number of picture pixels that come to one of the crop.
+
+    Args:
+        camera, target: N cameras each.
     """
-    finest = np.trace(camera.intrinsics[:2, :2]) / np.trace(target.intrinsics[:2, :2])
-    return next(factor for factor in (8, 4, 2, 1) if finest >= factor or factor == 1)
+    finest = _focal_lengths(camera) / _focal_lengths(target)
+    return 2 ** np.clip(np.floor(np.log2(finest + 1e-12)), 0, 3).astype(np.int64)
 
 
-def reduced(camera: Camera, factor: int) -> Camera:
-    """The camera of the picture in which factor × factor pixels have become one."""
-    shift = (1 / factor - 1) / 2
-    scale = np.array([[1 / factor, 0, shift], [0, 1 / factor, shift], [0, 0, 1]])
+def _focal_lengths(camera: Camera) -> npt.NDArray[np.float64]:
+    return np.asarray(camera.intrinsics[:, 0, 0] + camera.intrinsics[:, 1, 1])
+
+
+def reduced(camera: Camera, factors: npt.NDArray[np.int64]) -> Camera:
+    """The cameras of the pictures in which factor × factor pixels have become one.
+
+    Args:
+        camera: N cameras.
+        factors: (N,).
+    """
+    scale = np.zeros((len(factors), 3, 3))
+    scale[:, 0, 0] = scale[:, 1, 1] = 1 / factors
+    scale[:, :2, 2] = ((1 / factors - 1) / 2)[:, np.newaxis]
+    scale[:, 2, 2] = 1
     return replace(camera, intrinsics=scale @ camera.intrinsics)
 
 
-def _read_picture(source: Source, position: int) -> tuple[bytes, tuple[int, int]]:
-    encoded = source.split.blobs("image", source.rows[position : position + 1])[0]
-    try:
-        return encoded, image_size(encoded)
-    except BrokenImageError as error:
-        raise StoreError(
-            "a stored picture cannot be decoded",
-            where=f"{source.name}, row {source.rows[position]}",
-            cause=f"{error}; the store may have been prepared with --no-images",
-        ) from error
+def _empty_batch(n: int, *, side: int, n_points: int) -> Batch:
+    return {
+        "image": np.empty((n, side, side, 3), np.uint8),
+        "intrinsics": np.empty((n, 3, 3), np.float32),
+        "coords3d": np.zeros((n, n_points, 3), np.float32),
+        "coords2d": np.zeros((n, n_points, 2), np.float32),
+        "point_validity": np.zeros((n, n_points), np.bool_),
+        "joint_ids": np.zeros((n, n_points), np.int32),
+        "canonical_points": np.zeros((n, n_points, 3), np.float32),
+        "root_index": np.empty(n, np.int32),
+        "source": np.empty(n, np.int32),
+        "row": np.empty(n, np.int64),
+    }
+
+
+def _read_pictures(parts: Parts, positions: npt.NDArray[np.int64], n: int) -> list[bytes]:
+    encoded = [b""] * n
+    for source, members in parts:
+        files = source.split.blobs("image", source.rows[positions[members]])
+        for i, file in zip(members.tolist(), files, strict=True):
+            encoded[i] = file
+    return encoded
+
+
+def _picture_sizes(
+    parts: Parts, positions: npt.NDArray[np.int64], encoded: Sequence[bytes]
+) -> npt.NDArray[np.int64]:
+    """Height and width (N, 2) of the stored pictures, zero where nothing depends on them."""
+    sizes = np.zeros((len(encoded), 2), np.int64)
+    for source, members in parts:
+        if source.coords2d is None and source.intrinsics[positions[members]].any(axis=(1, 2)).all():
+            continue
+        for i in members.tolist():
+            try:
+                sizes[i] = image_size(encoded[i])[::-1]
+            except BrokenImageError as error:
+                raise _broken_picture(source, int(positions[i]), str(error)) from error
+    return sizes
+
+
+def _broken_picture(source: Source, position: int, problem: str) -> StoreError:
+    return StoreError(
+        "a stored picture cannot be decoded",
+        where=f"{source.name}, row {source.rows[position]}",
+        cause=f"{problem}; the store may have been prepared with --no-images",
+    )
+
+
+def crop_cameras(
+    parts: Parts,
+    positions: npt.NDArray[np.int64],
+    sizes: npt.NDArray[np.int64],
+    *,
+    side: int,
+    draws: GeometryDraws,
+) -> tuple[Camera, Camera]:
+    """The N cameras of the stored pictures (their frames are the worlds) and those of the crops."""
+    n = len(sizes)
+    bbox = np.empty((n, 4))
+    camera = Camera(
+        intrinsics=np.empty((n, 3, 3)),
+        rotation=np.broadcast_to(np.eye(3), (n, 3, 3)),
+        position=np.zeros((n, 3)),
+        distortion=np.empty((n, N_DISTORTION_COEFFICIENTS)),
+        world_up=np.empty((n, 3)),
+    )
+    for source, members in parts:
+        rows = positions[members]
+        bbox[members] = source.bbox[rows]
+        camera.intrinsics[members] = source.intrinsics[rows]
+        camera.distortion[members] = source.distortion[rows]
+        camera.world_up[members] = source.up[rows]
+    known = camera.intrinsics.any(axis=(1, 2))
+    if known.all():
+        return camera, training_camera(camera, bbox, side=side, draws=draws)
+    # What the formula says of a camera of zeros is never looked at: it is given a sound one first.
+    pretended, without = training_camera_without_source(
+        np.maximum(sizes, 1), bbox, side=side, draws=draws
+    )
+    for name in ("intrinsics", "distortion", "world_up"):
+        getattr(camera, name)[~known] = getattr(pretended, name)[~known]
+    target = training_camera(camera, bbox, side=side, draws=draws)
+    target.intrinsics[~known] = without.intrinsics[~known]
+    target.rotation[~known] = without.rotation[~known]
+    return camera, target
 
 
 def _points(
-    source: Source, position: int, *, size: tuple[int, int], camera: Camera, target: Camera
-) -> dict[str, Array]:
-    """The annotated points (P, ...) in the crop's frame, unmirrored in name and number."""
-    validity = source.validity[position]
-    n_points = len(validity)
-    coords3d = np.zeros((n_points, 3), np.float32)
-    coords2d = np.zeros((n_points, 2), np.float32)
+    source: Source,
+    positions: npt.NDArray[np.int64],
+    sizes: npt.NDArray[np.int64],
+    camera: Camera,
+    target: Camera,
+    members: npt.NDArray[np.int64],
+) -> Batch:
+    """The annotated points (M, P, ...) of a source's examples in the crops' frames, unmirrored in
+    name and number.
+    """
+    validity = source.validity[positions]
+    shape = validity.shape
+    coords3d = np.zeros((*shape, 3), np.float32)
+    coords2d = np.zeros((*shape, 2), np.float32)
     if source.coords3d is not None:
-        coords3d = (source.coords3d[position] @ target.rotation.T).astype(np.float32)
+        coords3d = (source.coords3d[positions] @ target.rotation[members].mT).astype(np.float32)
     else:
         assert source.coords2d is not None
-        pixels = source.coords2d[position]
+        pixels = source.coords2d[positions]
         # The published loader keeps dense points that it discards as valid points at (0, 0).
-        validity = validity & (pixels[:, 1] <= _LOWEST_TRUSTED * size[1]) & (pixels >= 0).all(1)
-        moved = reproject(pixels, camera, target)
-        coords2d = np.where(validity[:, np.newaxis], moved, 0).astype(np.float32)
-    joint_ids = source.joint_ids
-    surface = None if source.surface is None else source.surface[position]
+        lowest = _LOWEST_TRUSTED * sizes[:, :1]
+        validity = validity & (pixels[..., 1] <= lowest) & (pixels >= 0).all(axis=-1)
+        moved = reproject(pixels, camera[members], target[members])
+        coords2d = np.where(validity[..., np.newaxis], moved, 0).astype(np.float32)
+    joint_ids = np.int32(-1) if source.joint_ids is None else source.joint_ids
+    if source.surface is None:
+        canonical = np.zeros((*shape, 3), np.float32)
+    else:
+        canonical = source.surface[positions]
     return {
         "coords3d": coords3d,
         "coords2d": coords2d,
         "point_validity": validity,
-        "joint_ids": np.full(n_points, -1, np.int32) if joint_ids is None else joint_ids,
-        "canonical_points": np.zeros((n_points, 3), np.float32) if surface is None else surface,
+        "joint_ids": np.broadcast_to(joint_ids, shape),
+        "canonical_points": canonical,
     }

@@ -2,29 +2,33 @@
 
 Guarantees: within a pass over a source no example repeats; every pass has another global order;
 each batch holds the same number of examples of each kind; and batch number b is a pure function of
-the settings, the seed and b. So an iterator's whole state is the number of examples handed out,
+the settings, the seed and b. So an iterator's whole state is the number of batches handed out,
 and a run that is killed and resumed sees what an uninterrupted one sees.
 """
 
 from __future__ import annotations
 
+import functools
+import math
 import zlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import cv2
 import grain
 import numpy as np
 import numpy.typing as npt
 
 from pipeline.schema import Kind
+from stages.train.examples import Batch, ExampleReader
 from stages.train.mixing import interleaving
 from stages.train.settings import BatchSettings, DataSettings
 from stages.train.sources import Source, kind_counts, source_weight
 
-Batch = dict[str, npt.NDArray[Any]]
-ReadExample = Callable[[Source, int, np.random.Generator], Batch]
 Integers = npt.NDArray[np.int64]
+
+__all__ = ["Batch", "BatchStream", "training_stream"]
 
 ENDLESS = 2**62
 PERIOD_BATCHES = 4  # after so many batches the sources' turns repeat
@@ -46,30 +50,72 @@ class KindOrder:
     ranks: Integers
     turns: Integers
 
-    def locate(self, turn: int) -> tuple[int, int]:
-        """The source of a turn and which of that source's elements it takes."""
-        period, offset = divmod(turn, len(self.sources))
-        source = int(self.sources[offset])
-        return source, period * int(self.turns[source]) + int(self.ranks[offset])
+    def locate(self, batch: int) -> tuple[Integers, Integers]:
+        """The sources (count,) of a batch's examples, and which of their elements these are."""
+        turns = np.arange(batch * self.count, (batch + 1) * self.count)
+        period, offset = np.divmod(turns, len(self.sources))
+        which = self.sources[offset]
+        return which, period * self.turns[which] + self.ranks[offset]
 
 
-class BatchOrder(grain.transforms.DatasetSelectionMap):
-    """Which source, and which of its elements, stands at a position of the endless stream."""
+class SourceOrder:
+    """An endless order of n examples: pass after pass, each another permutation of them all.
 
-    def __init__(self, kinds: Sequence[KindOrder]) -> None:
-        self._kinds = tuple(kinds)
-        self.batch_size = sum(kind.count for kind in kinds)
+    Grain's own shuffle, which needs no memory, takes 70 microseconds an example for a source of
+    some hundred, a tenth of all that the loader does; a permutation takes eight bytes an example
+    and is made once a pass.
+    """
 
-    def __len__(self) -> int:
-        return ENDLESS
+    def __init__(self, n: int, *, seed: int) -> None:
+        self._n, self._seed = n, seed
+        # Neighbouring batches, made by several threads, need at most two passes.
+        self._permutation = functools.lru_cache(maxsize=2)(self._permute)
 
-    def __getitem__(self, index: int) -> tuple[int, int]:
-        batch, slot = divmod(index, self.batch_size)
-        for kind in self._kinds:
-            if slot < kind.count:
-                return kind.locate(batch * kind.count + slot)
-            slot -= kind.count
-        raise IndexError(index)
+    def _permute(self, number: int) -> Integers:
+        rng = np.random.Generator(np.random.Philox(key=[self._seed, number]))
+        return rng.permutation(self._n)
+
+    def positions(self, elements: Integers) -> Integers:
+        """The examples that stand at these places of the endless order."""
+        passes, places = np.divmod(elements, self._n)
+        found = np.empty_like(elements)
+        for number in np.unique(passes).tolist():
+            there = passes == number
+            found[there] = self._permutation(number)[places[there]]
+        return found
+
+
+class BatchMaker:
+    """Makes batch number b, from nothing but the settings, the seed and b."""
+
+    def __init__(
+        self,
+        sources: Sequence[Source],
+        kinds: Sequence[KindOrder],
+        reader: ExampleReader,
+        *,
+        seed: int,
+    ) -> None:
+        self._sources, self._kinds, self._reader = tuple(sources), tuple(kinds), reader
+        self._seed = seed
+        self._orders = [SourceOrder(len(s), seed=_seed_of(s, seed)) for s in sources]
+
+    def examples(self, batch: int) -> tuple[Integers, Integers]:
+        """The sources (N,) of a batch's examples and their positions (N,) in these."""
+        located = [kind.locate(batch) for kind in self._kinds]
+        which, elements = (np.concatenate(parts) for parts in zip(*located, strict=True))
+        positions = np.empty_like(elements)
+        for i, order in enumerate(self._orders):
+            there = which == i
+            if there.any():
+                positions[there] = order.positions(elements[there])
+        return which, positions
+
+    def __call__(self, batch: int) -> Batch:
+        which, positions = self.examples(batch)
+        rng = np.random.Generator(np.random.Philox(key=[self._seed, batch]))
+        draws = self._reader.draw(self._sources, which, rng)
+        return self._reader.read(self._sources, which, positions, draws=draws)
 
 
 class BatchStream(Iterator[Batch]):
@@ -80,11 +126,11 @@ class BatchStream(Iterator[Batch]):
     """
 
     def __init__(
-        self, examples: grain.IterDataset[Batch], *, kinds: Mapping[Kind, slice], batch_size: int
+        self, batches: grain.IterDataset[Batch], *, kinds: Mapping[Kind, slice], batch_size: int
     ) -> None:
         self.kinds = kinds
         self.batch_size = batch_size
-        self._iterator = iter(examples.batch(batch_size, drop_remainder=True, batch_fn=_stack))
+        self._iterator = iter(batches)
 
     def __next__(self) -> Batch:
         return next(self._iterator)
@@ -104,7 +150,7 @@ class BatchStream(Iterator[Batch]):
 
 def training_stream(
     sources: Sequence[Source],
-    read_example: ReadExample,
+    reader: ExampleReader,
     *,
     batch: BatchSettings,
     data: DataSettings,
@@ -112,10 +158,12 @@ def training_stream(
 ) -> BatchStream:
     """The training batches of these sources, from the first one on.
 
+    Each thread makes a whole batch. OpenCV's own threads, which would only be in their way, are
+    switched off for this process.
+
     Args:
         sources: at least one non-empty one; their places in the list are the `source` of a batch.
-        read_example: reads and augments one example; must be thread-safe and draw only from the
-            generator it is given.
+        reader: reads and augments the examples.
         batch: examples per kind and weights of the sources.
         data: threads and look-ahead.
         seed: decides order and augmentation.
@@ -132,16 +180,12 @@ def training_stream(
         start += count
         if count:
             orders.append(_kind_order(sources, kind, count=count, batch=batch))
-    order = BatchOrder(orders)
-    streams = [_endless(i, s, read_example, seed=seed) for i, s in enumerate(sources)]
-    mixed = grain.MapDataset.select_from_datasets(streams, order)
-    examples = mixed.to_iter_dataset(
-        grain.ReadOptions(
-            num_threads=data.loader_threads,
-            prefetch_buffer_size=max(1, round(data.prefetch_batches * order.batch_size)),
-        )
-    )
-    return BatchStream(examples, kinds=kinds, batch_size=order.batch_size)
+    cv2.setNumThreads(1)
+    maker = BatchMaker(sources, orders, reader, seed=seed)
+    batches = grain.MapDataset.range(ENDLESS).map(maker)
+    ahead = max(data.loader_threads, math.ceil(data.prefetch_batches))
+    options = grain.ReadOptions(num_threads=data.loader_threads, prefetch_buffer_size=ahead)
+    return BatchStream(batches.to_iter_dataset(options), kinds=kinds, batch_size=start)
 
 
 def _kind_order(
@@ -158,22 +202,7 @@ def _kind_order(
     return KindOrder(count, order, ranks, turns)
 
 
-def _endless(
-    i_source: int, source: Source, read_example: ReadExample, *, seed: int
-) -> grain.MapDataset[Batch]:
-    """Every example of the source again and again, in a new order each pass, augmented anew."""
-    source_seed = np.random.SeedSequence([seed, zlib.crc32(source.name.encode())])
-    order_seed, draw_seed = (int(word) for word in source_seed.generate_state(2))
-
-    def read(position: int, rng: np.random.Generator) -> Batch:
-        example = read_example(source, position, rng)
-        example["source"] = np.asarray(i_source, np.int32)
-        example["row"] = np.asarray(source.rows[position], np.int64)
-        return example
-
-    positions = grain.MapDataset.range(len(source)).shuffle(seed=order_seed).repeat()
-    return positions.random_map(read, seed=draw_seed)
-
-
-def _stack(examples: Sequence[Batch]) -> Batch:
-    return {name: np.stack([example[name] for example in examples]) for name in examples[0]}
+def _seed_of(source: Source, seed: int) -> int:
+    """A seed of 32 bits that depends on the source's name, not on its place among the others."""
+    words = np.random.SeedSequence([seed, zlib.crc32(source.name.encode())]).generate_state(1)
+    return int(words[0])

@@ -83,8 +83,8 @@ def random_draws(seed: int) -> GeometryDraws:
     return draw_geometry(
         rng,
         AugmentationRanges(full_rotation_prob=0.5, partial_visibility_prob=0.5),
-        partial_visibility=True,
-    )
+        partial_visibility=np.array([True]),
+    )[0]
 
 
 # --- warping ---------------------------------------------------------------------------------
@@ -201,30 +201,61 @@ def test_parts_are_more_than_half_and_fit() -> None:
     for seed in range(200):
         draws = random_draws(seed)
         if draws.part is not None:
-            x, y, side = draws.part
-            assert side > 0.5 and x >= 0 < y
+            x, y, side = np.asarray(draws.part)
+            assert (side > 0.5 and x >= 0 < y) or not side
             assert x + side <= 1 and y + side <= 1
 
 
 def test_draws_stay_in_their_ranges_and_use_them() -> None:
     rng = np.random.default_rng(1)
     ranges = AugmentationRanges()
-    draws = [draw_geometry(rng, ranges, partial_visibility=False) for _ in range(2000)]
-    assert {draw.part for draw in draws} == {None}
-    shifts = np.array([np.hypot(*draw.shift) for draw in draws])
+    draws = draw_geometry(rng, ranges, partial_visibility=np.zeros(2000, bool))
+    assert draws.part is None
+    shifts = np.linalg.norm(draws.shift, axis=1)
     assert 0.099 < shifts.max() <= 0.1
     assert np.median(shifts) == pytest.approx(0.1 / np.sqrt(2), abs=0.003)  # even over the disc
-    zooms = np.array([draw.zoom for draw in draws])
+    zooms = np.asarray(draws.zoom)
     assert 0.75 <= zooms.min() < 0.76 and 1.24 < zooms.max() <= 1.25
-    rolls = np.abs([draw.roll for draw in draws])
+    rolls = np.abs(draws.roll)
     assert (rolls > np.deg2rad(20)).mean() == pytest.approx(0.1 * 160 / 180, abs=0.02)
-    assert np.mean([draw.flip for draw in draws]) == pytest.approx(0.5, abs=0.04)
-    parts = [draw_geometry(rng, ranges, partial_visibility=True).part for _ in range(2000)]
-    assert np.mean([part is not None for part in parts]) == pytest.approx(0.15, abs=0.03)
+    assert np.mean(draws.flip) == pytest.approx(0.5, abs=0.04)
+    single = np.arange(4000) % 2 == 0
+    part = np.asarray(draw_geometry(rng, ranges, partial_visibility=single).part)
+    assert (part[single, 2] > 0).mean() == pytest.approx(0.15, abs=0.03)
+    assert not part[~single].any()
 
 
 def test_the_same_generator_draws_the_same() -> None:
-    assert random_draws(3) == random_draws(3) != random_draws(4)
+    one, same, other = random_draws(3), random_draws(3), random_draws(4)
+    assert one.zoom == same.zoom != other.zoom
+    np.testing.assert_array_equal(one.shift, same.shift)
+
+
+def test_many_crops_at_once_are_the_crops_one_by_one() -> None:
+    n = 40
+    rng = np.random.default_rng(7)
+    ranges = AugmentationRanges(full_rotation_prob=0.3, partial_visibility_prob=0.5)
+    draws = draw_geometry(rng, ranges, partial_visibility=np.arange(n) % 3 > 0)
+    boxes = np.concatenate([rng.uniform(0, 300, (n, 2)), rng.uniform(20, 250, (n, 2))], axis=1)
+    boxes[5, 2:] = 77  # equal sides
+    alone = [camera(BROWN if i % 4 == 0 else None) for i in range(n)]
+    alone[3] = replace(alone[3], world_up=np.zeros(3))
+    fields = ("intrinsics", "rotation", "position", "distortion", "world_up")
+    many = Camera(*(np.stack([getattr(one, name) for one in alone]) for name in fields))
+    together = training_camera(many, boxes, side=96, draws=draws)
+    sizes = rng.integers(100, 500, (n, 2))
+    source, without = training_camera_without_source(sizes, boxes, side=96, draws=draws)
+    for i in range(n):
+        expected = training_camera(alone[i], boxes[i], side=96, draws=draws[i])
+        _assert_same_camera(together[i], expected)
+        pair = training_camera_without_source(sizes[i], boxes[i], side=96, draws=draws[i])
+        _assert_same_camera(source[i], pair[0])
+        _assert_same_camera(without[i], pair[1])
+
+
+def _assert_same_camera(one: Camera, other: Camera) -> None:
+    np.testing.assert_allclose(one.intrinsics, other.intrinsics, rtol=1e-10, atol=1e-8)
+    np.testing.assert_allclose(one.rotation, other.rotation, atol=1e-12)
 
 
 @pytest.mark.parametrize("seed", range(5))

@@ -7,13 +7,13 @@ import numpy as np
 import pytest
 
 from errors import StoreError
-from pipeline.cameras import camera_to_image, reproject
+from pipeline.cameras import Camera, camera_to_image, reproject
 from pipeline.training_crop import UNCHANGED, GeometryDraws
 from stages.train.augmentation import Scenery
 from stages.train.examples import (
     ExampleReader,
     crop_cameras,
-    decoding_factor,
+    decoding_factors,
     mirrored_points,
     reduced,
 )
@@ -59,33 +59,35 @@ def test_2d_truth_without_a_camera_moves_with_the_picture(seed: int) -> None:
 def test_a_mirrored_picture_swaps_names_and_twice_mirrored_is_as_before() -> None:
     n_joints = len(NAMES)
     points = {
-        "coords3d": np.arange(3 * n_joints, dtype=np.float32).reshape(-1, 3),
-        "coords2d": np.arange(2 * n_joints, dtype=np.float32).reshape(-1, 2),
-        "point_validity": np.arange(n_joints) % 3 > 0,
-        "joint_ids": np.arange(n_joints, dtype=np.int32),
-        "canonical_points": np.zeros((n_joints, 3), np.float32),
+        "coords3d": np.arange(6 * n_joints, dtype=np.float32).reshape(2, -1, 3),
+        "coords2d": np.arange(4 * n_joints, dtype=np.float32).reshape(2, -1, 2),
+        "point_validity": np.arange(2 * n_joints).reshape(2, -1) % 3 > 0,
+        "joint_ids": np.tile(np.arange(n_joints, dtype=np.int32), (2, 1)),
+        "canonical_points": np.zeros((2, n_joints, 3), np.float32),
     }
-    mirror = np.array(MIRROR)
-    once = mirrored_points(points, mirror)
+    mirror, second = np.array(MIRROR), np.array([False, True])
+    once = mirrored_points(points, mirror, second)
     left, right = NAMES.index("lwri"), NAMES.index("rwri")
-    np.testing.assert_array_equal(once["coords3d"][left], points["coords3d"][right])
-    assert once["joint_ids"][left] == points["joint_ids"][left]
-    twice = mirrored_points(once, mirror)
+    np.testing.assert_array_equal(once["coords3d"][1, left], points["coords3d"][1, right])
+    np.testing.assert_array_equal(once["joint_ids"], points["joint_ids"])
+    twice = mirrored_points(once, mirror, second)
     for name in points:
+        np.testing.assert_array_equal(once[name][0], points[name][0])
         np.testing.assert_array_equal(twice[name], points[name])
 
 
 def test_mirrored_surface_points_change_sides_on_the_body() -> None:
-    points = {"canonical_points": np.array([[0.3, 1, 2]], np.float32), "coords2d": np.ones((1, 2))}
-    mirrored = mirrored_points(points, None)
-    np.testing.assert_allclose(mirrored["canonical_points"], [[-0.3, 1, 2]])
+    canonical = np.tile(np.array([[0.3, 1, 2]], np.float32), (2, 1, 1))
+    points = {"canonical_points": canonical, "coords2d": np.ones((2, 1, 2))}
+    mirrored = mirrored_points(points, None, np.array([True, False]))
+    np.testing.assert_allclose(mirrored["canonical_points"][:, 0], [[-0.3, 1, 2], [0.3, 1, 2]])
     np.testing.assert_array_equal(mirrored["coords2d"], points["coords2d"])
 
 
 def test_a_mirrored_crop_is_the_crop_mirrored() -> None:
     source = source_of("agora")
-    _, target = crop_cameras(source, 0, size=SIZE, side=64, draws=UNCHANGED)
-    _, mirrored = crop_cameras(source, 0, size=SIZE, side=64, draws=GeometryDraws(flip=True))
+    _, target = cameras(source, 0)
+    _, mirrored = cameras(source, 0, GeometryDraws(flip=True))
     points = np.array([[0.2, -0.1, 3.0], [-0.4, 0.3, 4.0]])
     straight = camera_to_image(points @ target.rotation.T, target)
     reflected = camera_to_image(points @ mirrored.rotation.T, mirrored)
@@ -112,17 +114,17 @@ def test_decoding_smaller_moves_nothing(factor: int) -> None:
     small = cv2.imdecode(cv2.imencode(".jpg", image)[1], flags).astype(float)
     rows, columns = np.indices(small.shape)
     centroid = np.array([(small * columns).sum(), (small * rows).sum()]) / small.sum()
-    camera, _ = crop_cameras(source_of("agora"), 0, size=SIZE, side=64, draws=UNCHANGED)
-    expected = reproject(np.array([150.0, 90.0]), camera, reduced(camera, factor))
+    camera, _ = cameras(source_of("agora"), 0)
+    smaller = reduced(camera[np.newaxis], np.array([factor]))[0]
+    expected = reproject(np.array([150.0, 90.0]), camera, smaller)
     np.testing.assert_allclose(centroid, expected, atol=0.1)
 
 
 def test_a_picture_is_decoded_smaller_only_where_the_crop_cannot_tell() -> None:
     source = source_of("coco")
-    camera, target = crop_cameras(source, 0, size=SIZE, side=64, draws=UNCHANGED)
-    assert decoding_factor(camera, target) == 1
-    camera, tiny = crop_cameras(source, 0, size=SIZE, side=8, draws=UNCHANGED)
-    assert decoding_factor(camera, tiny) in (4, 8)
+    for side, factors in ((64, {1}), (8, {4, 8})):
+        camera, target = cameras(source, 0, side=side)
+        assert set(decoding_factors(camera[np.newaxis], target[np.newaxis])) <= factors
 
 
 def test_a_broken_picture_names_its_row() -> None:
@@ -136,14 +138,17 @@ def test_a_broken_picture_names_its_row() -> None:
         stick_sources.__globals__["stick_stores"].cache_clear()
 
 
-def _cameras_of(source: Source, position: int, seed: int):  # type: ignore[no-untyped-def]
-    """The cameras that a reader with this seed used."""
-    from pipeline.training_crop import draw_geometry
-    from stages.train.examples import SINGLE_PERSON_SOURCES, augmentation_ranges
+def cameras(
+    source: Source, position: int, draws: GeometryDraws = UNCHANGED, *, side: int = 64
+) -> tuple[Camera, Camera]:
+    """The camera of a stored picture and that of its crop."""
+    parts = [(source, np.array([0]))]
+    found = crop_cameras(parts, np.array([position]), np.array([SIZE]), side=side, draws=draws)
+    return found[0][0], found[1][0]
 
-    draws = draw_geometry(
-        np.random.default_rng(seed),
-        augmentation_ranges(GEOMETRY_ONLY.crop),
-        partial_visibility=source.dataset in SINGLE_PERSON_SOURCES,
-    )
-    return crop_cameras(source, position, size=SIZE, side=64, draws=draws)
+
+def _cameras_of(source: Source, position: int, seed: int) -> tuple[Camera, Camera]:
+    """The cameras that a reader with this seed used."""
+    reader = ExampleReader(GEOMETRY_ONLY, Scenery())
+    draws = reader.draw([source], np.array([0]), np.random.default_rng(seed))
+    return cameras(source, position, draws.geometry)

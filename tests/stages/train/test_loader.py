@@ -132,6 +132,31 @@ def test_another_pass_is_augmented_anew() -> None:
     pytest.fail("no example came twice")
 
 
+def test_a_batch_is_its_examples_one_by_one() -> None:
+    """All geometry is computed for a whole batch at once; that must change nothing."""
+    crop = CropSettings(full_rot_aug_prob=0.3, partial_visibility_prob=0.5, augment_border_prob=0.5)
+    settings = TrainSettings(head=SETTINGS.head, batch=SETTINGS.batch, crop=crop)
+    sources = stick_sources(settings.batch)
+    for source in sources[::2]:
+        source.distortion[::2, :5] = [-0.2, 0.1, 0.001, -0.002, 0.01]
+    reader = ExampleReader(settings, Scenery(), n_slots=settings.batch.num_points)
+    which = np.arange(40) % len(sources)
+    positions = np.arange(40) // 3
+    draws = reader.draw(sources, which, np.random.default_rng(5))
+    together = reader.read(sources, which, positions, draws=draws)
+    for i in range(40):
+        here = slice(i, i + 1)
+        alone = reader.read(sources, which[here], positions[here], draws=draws[here])
+        for name, values in alone.items():
+            if name == "image":
+                difference = np.abs(values[0].astype(int) - together[name][i])
+                assert (difference > 1).mean() < 1e-3, i
+            else:
+                np.testing.assert_allclose(
+                    values[0], together[name][i], rtol=1e-5, atol=1e-4, err_msg=f"{i} {name}"
+                )
+
+
 def test_nothing_to_train_from_is_an_error() -> None:
     none = BatchSettings(
         batch_size_parametric=0, batch_size=0, batch_size_densepose=0, batch_size_2d=0
