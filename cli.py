@@ -17,7 +17,7 @@ from typing import Any, NoReturn
 
 import click
 
-from errors import ConfigError, PoseshardError
+from errors import ConfigError, PoseshardError, SourceError
 
 EXIT_FAILED, EXIT_INTERRUPTED, EXIT_TERMINATED = 1, 130, 143
 
@@ -324,6 +324,49 @@ def verify(
         if not as_json:
             click.echo("\n".join(finding_lines(report.findings)), err=True)
         raise click.exceptions.Exit(EXIT_FAILED)
+
+
+@cli.command()
+@click.argument("datasets", metavar="[DATASET|STORE]...", nargs=-1)
+@click.option("--out", type=FILE, help="Folder to write to (default: params.yaml).")
+@click.option("--gate", is_flag=True, help="Exit 1 if a figure is beyond its threshold.")
+@click.option("--json", "as_json", is_flag=True, help="Print report.json too.")
+def report(datasets: tuple[str, ...], out: Path | None, gate: bool, as_json: bool) -> None:
+    """Look for wrong labels; write one HTML page and report.json.
+
+    \b
+    Examples:
+      cli.py report agora behave
+      cli.py report data/stores/mads.zarr --out /tmp/mads --gate
+    Without arguments, all datasets of params.yaml. Thresholds are there too, under `report`.
+    """
+    import dataclasses
+
+    from stages.prepare.settings import store_path
+    from stages.report.findings import breach_lines
+    from stages.report.run import report as run
+    from stages.report.settings import ReportSettings
+    from stages.settings import load_section
+
+    settings = load_section(ReportSettings, "report")
+    if out is not None:
+        settings = dataclasses.replace(settings, out=out)
+    found = run([store_path(name) for name in datasets or settings.datasets], settings)
+    click.echo(found.metrics.read_text() if as_json else "", nl=False)
+    for line in breach_lines(found.figures):
+        click.echo(line, err=as_json)
+    n_stores = len(found.figures)
+    summary = f"{found.n_findings or 'no'} finding{'s' if found.n_findings != 1 else ''}"
+    summary += f" in {n_stores} store{'s' if n_stores != 1 else ''}: {found.page}"
+    click.echo(summary, err=as_json)
+    if gate and found.n_findings:
+        raise SourceError(
+            f"{found.n_findings} figure{'s are' if found.n_findings != 1 else ' is'} "
+            "beyond the threshold",
+            where=str(found.page),
+            cause="wrong labels, or thresholds that do not fit this data",
+            next_command="open the page; mend or exclude the examples, or change `report` in params.yaml",
+        )
 
 
 @cli.command()

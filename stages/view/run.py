@@ -107,7 +107,7 @@ def _view_recording(
             n_default=max(1, settings.web_examples // len(stores)),
         )
         is_dense = Kind(store.attributes["kind"]) is Kind.DENSE
-        body = _mesh(settings.body) if is_dense else None
+        body = body_mesh(settings.body) if is_dense else None
         entity = _entity(str(store.attributes["dataset"]), {one.entity for one in shown})
         shown.append(ShownStore(entity, store, split, selected.rows, body))
     if save_to is not None:
@@ -145,7 +145,7 @@ def make_view(
     title += " examples" + "".join(f", {condition}" for condition in selection.conditions)
     if training is None:
         is_dense = Kind(attributes["kind"]) is Kind.DENSE
-        mesh = _mesh(settings.body) if is_dense else None
+        mesh = body_mesh(settings.body) if is_dense else None
         examples = read_examples(split, selected.rows, attributes=attributes, body=mesh)
     else:
         from stages.train.canonical_body import load_canonical_body
@@ -230,7 +230,8 @@ def show(figure: Figure, *, title: str) -> None:
     pyplot.show()
 
 
-def _mesh(path: Path) -> BodyMesh | None:
+def body_mesh(path: Path) -> BodyMesh | None:
+    """The rest-pose body in a file, None if there is no such file."""
     if not path.is_file():
         return None
     from stages.train.canonical_body import load_canonical_body
