@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import os
+import signal
 import sys
 import warnings
 from collections.abc import Collection, Mapping, Sequence
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from stages.train.settings import TrainSettings
 
 RECORDING = ".rrd"
+_WINDOW_PX = (1280, 660)  # with its toolbar, fits most screens
 SUFFIXES = (".png", ".jpg", ".pdf", ".svg", RECORDING)
 
 
@@ -80,7 +82,8 @@ def view(
         from stages.train.settings import TrainSettings
 
         training = load_section(TrainSettings, "train")
-    figure = make_view(store, selection, settings=settings, training=training)
+    fits = None if save_to is not None else _WINDOW_PX
+    figure = make_view(store, selection, settings=settings, training=training, fits=fits)
     if save_to is not None:
         save(figure, save_to)
     else:
@@ -128,11 +131,13 @@ def make_view(
     *,
     settings: ViewSettings,
     training: TrainSettings | None = None,
+    fits: tuple[int, int] | None = None,
 ) -> Figure:
     """The sheet of the selected examples.
 
     Args:
         training: the recipe, to show examples as the training loader hands them out.
+        fits: width and height in pixels that the sheet is shrunk to.
 
     Raises:
         StoreError: a shard that is needed is missing, cut or altered.
@@ -161,7 +166,7 @@ def make_view(
         )
         title += ", as the training loader hands them out"
     style = Style(max_side=settings.picture_side)
-    return make_sheet(examples, skeleton_of(attributes), title=title, style=style)
+    return make_sheet(examples, skeleton_of(attributes), title=title, style=style, fits=fits)
 
 
 def check_file(path: Path) -> None:
@@ -217,7 +222,7 @@ def show(figure: Figure, *, title: str) -> None:
     """
     from matplotlib import pyplot
 
-    window = pyplot.figure(title, figsize=figure.get_size_inches(), dpi=60)
+    window = pyplot.figure(title, figsize=figure.get_size_inches(), dpi=figure.get_dpi())
     manager = window.canvas.manager
     if pyplot.get_backend().lower() == "agg" or manager is None:
         raise ConfigError(
@@ -227,6 +232,9 @@ def show(figure: Figure, *, title: str) -> None:
         )
     manager.canvas.figure = figure
     figure.set_canvas(manager.canvas)
+    # Tk's loop hears signals only between its own events, and there is nothing here to save.
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_DFL)
     pyplot.show()
 
 

@@ -27,25 +27,23 @@ def make_sheet(
     *,
     title: str,
     style: Style | None = None,
+    fits: tuple[int, int] | None = None,
 ) -> Figure:
     """Lay the examples out in a grid, two to a line with their poses, three where there are none.
 
     Args:
         examples: at least one, all of one store.
         title: of the whole sheet.
+        fits: width and height in pixels; the panels of a larger sheet are made smaller, not its text.
     """
     has_pose = any(example.joints3d is not None for example in examples)
     n_columns = min(len(examples), _COLUMNS_3D if has_pose else _COLUMNS_2D)
     n_lines = -(-len(examples) // n_columns)
     widths = [1.25, 0.8, 0.8] if has_pose else [1.0]
-    figure = Figure(
-        figsize=(
-            max(6.5, n_columns * sum(widths) * _PANEL_INCHES),
-            n_lines * (_PANEL_INCHES + 0.3) + 0.9,
-        ),
-        dpi=_DPI,
-        layout="constrained",
-    )
+    width = max(6.5, n_columns * sum(widths) * _PANEL_INCHES)
+    height = n_lines * (_PANEL_INCHES + 0.3) + 0.9
+    scale = min(1, fits[0] / _DPI / width, fits[1] / _DPI / height) if fits else 1
+    figure = Figure(figsize=(scale * width, scale * height), dpi=_DPI, layout="constrained")
     figure.suptitle(title, fontsize=11, fontweight="bold", parse_math=False)
     grid = figure.subfigures(n_lines, n_columns, squeeze=False)
     for cell, example in zip(grid.flat, examples, strict=False):

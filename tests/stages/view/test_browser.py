@@ -38,23 +38,36 @@ def shows_the_example(screenshot: npt.NDArray[np.uint8]) -> bool:
     )
 
 
-@pytest.mark.parametrize("kind", [Kind.KP3D, Kind.KP2D])
-def test_the_browser_shows_the_examples(kind: Kind, tmp_path: Path) -> None:
-    store = make_store(tmp_path, kind=kind)
+def shows_each(screenshot: npt.NDArray[np.uint8], n_stores: int) -> bool:
+    """Whether every store's column of the window shows its example."""
+    columns = np.array_split(screenshot, n_stores, axis=1)
+    return all(shows_the_example(column) for column in columns)
+
+
+@pytest.mark.parametrize(
+    "kinds", [(Kind.KP3D,), (Kind.KP2D,), (Kind.DENSE,), (Kind.KP3D, Kind.DENSE)]
+)
+def test_the_browser_shows_the_examples(kinds: tuple[Kind, ...], tmp_path: Path) -> None:
+    stores = [make_store(tmp_path / kind, kind=kind) for kind in kinds]
     process = subprocess.Popen(
-        [sys.executable, ROOT / "cli.py", "view", store, "--web"], stderr=subprocess.PIPE, text=True
+        [sys.executable, ROOT / "cli.py", "view", *stores, "--web"],
+        stderr=subprocess.PIPE,
+        text=True,
     )
     assert process.stderr is not None
     with process, process.stderr:
         try:
             address = f"{process.stderr.readline().strip()}&renderer=webgl"
             look = chromium.look_at(
-                address, tmp_path / "profile", until=shows_the_example, timeout_s=200
+                address,
+                tmp_path / "profile",
+                until=lambda screenshot: shows_each(screenshot, len(kinds)),
+                timeout_s=400,
             )
         finally:
             process.terminate()
     cv2.imwrite(str(tmp_path / "screenshot.png"), look.screenshot[..., ::-1])
-    assert shows_the_example(look.screenshot), tmp_path / "screenshot.png"
+    assert shows_each(look.screenshot, len(kinds)), tmp_path / "screenshot.png"
     hosts = {urllib.parse.urlsplit(asked).hostname for asked in look.addresses.values()}
     assert hosts - {None, ""} == {"127.0.0.1"}
     assert not [error for error in look.errors if "Failed to fetch" not in error]

@@ -30,14 +30,36 @@ def test_a_recording_holds_every_selected_row(
     out, store = tmp_path / "people.rrd", make_store(tmp_path, kind=kind)
     result = CliRunner().invoke(cli, ["view", str(store), "--index", "0:6", "--save", str(out)])
     assert (result.exit_code, result.output) == (0, f"saved {out}\n")
-    binary = Path(sys.executable).with_name("rerun")
-    printed = subprocess.run(
-        [binary, "rrd", "print", "-vv", out], capture_output=True, text=True, check=True
-    ).stdout
+    printed = content(out)
     for entity in ("camera/picture", "camera/joints", "camera/box", "numbers/valid_joints"):
         assert f"/people/{entity}" in printed
     assert ("/people/pose/joints" in printed) == (kind is Kind.KP3D)
     assert ("/people/camera/surface" in printed) == (kind is Kind.DENSE)
+
+
+def content(recording: Path) -> str:
+    binary = Path(sys.executable).with_name("rerun")
+    done = subprocess.run(
+        [binary, "rrd", "print", "-vv", recording], capture_output=True, text=True, check=True
+    )
+    return done.stdout
+
+
+def test_several_stores_are_one_recording_each_below_a_name_of_its_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(signal, "signal", lambda *_: None)
+    stores = [str(make_store(tmp_path / kind, kind=kind)) for kind in (Kind.KP3D, Kind.DENSE)]
+    out = tmp_path / "both.rrd"
+    result = CliRunner().invoke(cli, ["view", *stores, "--index", "0:2", "--save", str(out)])
+    assert result.exit_code == 0, result.output
+    printed = content(out)
+    assert "/people/pose/joints" in printed
+    assert "/people-2/camera/surface" in printed
+    assert "/people/camera/surface" not in printed
+    result = CliRunner().invoke(cli, ["view", *stores, "--save", str(tmp_path / "both.png")])
+    assert result.exit_code == 1
+    assert "a sheet shows one store" in result.output
 
 
 def test_the_page_is_served_to_this_machine_only_and_may_talk_to_it_only() -> None:
