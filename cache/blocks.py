@@ -20,7 +20,7 @@ import json
 import threading
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -66,6 +66,8 @@ class BlockSource:
         file_column: the column that is read from files, None to leave it empty.
         identities: of each row's file, None where it is not known without reading it.
         parameters: whatever else belongs into the key (schema version, settings).
+        packed: of padded columns, the lengths of the rows, int32, and their values without the
+            padding. They say all that the padded rows say, and take less time to digest.
     """
 
     layouts: Sequence[ColumnLayout]
@@ -75,6 +77,9 @@ class BlockSource:
     file_column: FileColumn | None
     identities: Sequence[bytes | None]
     parameters: Mapping[str, Any]
+    packed: Mapping[str, tuple[npt.NDArray[np.int32], npt.NDArray[Any]]] = field(
+        default_factory=dict
+    )
 
     @property
     def n_rows(self) -> int:
@@ -93,7 +98,11 @@ class BlockSource:
         hashed = hashlib.sha256(to_json(header))
         for layout in self.layouts:
             rows = self.arrays.get(layout.name)
-            if rows is not None:
+            if layout.name in self.packed:
+                hashed.update(f"{layout.name} packed".encode())
+                for part in self.packed[layout.name]:
+                    hashed.update(np.ascontiguousarray(part).data)
+            elif rows is not None:
                 hashed.update(layout.name.encode())
                 hashed.update(np.ascontiguousarray(rows, dtype=layout.dtype).data)
         if self.file_column is not None:

@@ -15,7 +15,8 @@ from __future__ import annotations
 
 import struct
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
+from typing import Any
 
 import google_crc32c
 import numpy as np
@@ -63,21 +64,26 @@ def encode_chunks(pieces: Sequence[bytes], row_bytes: int) -> list[bytes]:
     leaders = range(0, len(pieces), _TRIED)
     others: list[int] = []
     for chunk, frame in zip(leaders, _compressed([pieces[i] for i in leaders]), strict=True):
-        raw = _raw_frame(pieces[chunk], row_bytes)
         followers = range(chunk + 1, min(chunk + _TRIED, len(pieces)))
-        if len(frame) <= len(raw) * 7 // 8:
+        if _pays(frame, pieces[chunk], row_bytes):
             stored[chunk] = with_crc(frame)
             others.extend(followers)
         else:
-            stored[chunk] = with_crc(raw)
-            for i in followers:
+            for i in (chunk, *followers):
                 stored[i] = with_crc(_raw_frame(pieces[i], row_bytes))
     for chunk, frame in zip(others, _compressed([pieces[i] for i in others]), strict=True):
-        if len(frame) > len(pieces[chunk]) * 3 // 8:  # else it certainly pays, or nearly
-            raw = _raw_frame(pieces[chunk], row_bytes)
-            frame = frame if len(frame) <= len(raw) * 7 // 8 else raw
-        stored[chunk] = with_crc(frame)
+        pays = _pays(frame, pieces[chunk], row_bytes)
+        stored[chunk] = with_crc(frame if pays else _raw_frame(pieces[chunk], row_bytes))
     return stored
+
+
+def _pays(frame: bytes, data: bytes, row_bytes: int) -> bool:
+    """Whether a compressed frame is at least an eighth smaller than raw blocks."""
+    if len(frame) * 4 <= len(data) or row_bytes <= _LEAST_ZEROS:
+        return len(frame) <= len(data) * 7 // 8
+    starts = range(0, len(data), row_bytes)
+    content = sum(len(data[start : start + row_bytes].rstrip(b"\0")) for start in starts)
+    return len(frame) <= content * 7 // 8
 
 
 def decode_chunk(stored: bytes, size: int) -> bytes | memoryview:
@@ -143,7 +149,7 @@ def _decompress_all(
     segments[:, 1] -= CRC_BYTES
     try:
         # All in one call: for the small chunks of most columns, calls are what costs.
-        decoded = _decompressor().multi_decompress_to_buffer(
+        decoded: Any = _decompressor().multi_decompress_to_buffer(
             zstandard.BufferWithSegments(data, segments.tobytes()),
             decompressed_sizes=np.full(len(frames), size, dtype="<u8").tobytes(),
             threads=1,
@@ -198,26 +204,36 @@ def encode_padded_file(data: bytes, width: int) -> list[bytes]:
 def _raw_frame(data: bytes, row_bytes: int) -> bytes:
     """Frame rows without compressing them, but for the zeros at their ends."""
     parts = [_HEADER.pack(_MAGIC, _SINGLE_SEGMENT_8_BYTE_SIZE, len(data))]
-    end = len(data)
     done = 0  # bytes that are framed already
-    for start in range(0, end, row_bytes):
-        stop = start + row_bytes
-        content = len(data[start:stop].rstrip(b"\0"))
-        if row_bytes - content > _LEAST_ZEROS:
-            done = _add_raw(parts, data, done, start + content, end)
-            while done < stop:
-                length = min(stop - done, _BLOCK_BYTES)
-                done += length
-                parts += [_block_header(_RUN_LENGTH, length, is_last=done == end), b"\0"]
-    _add_raw(parts, data, done, end, end)
+    most = row_bytes - _LEAST_ZEROS  # of content, for the zeros after it to be worth blocks
+    for start in range(0, len(data) if most > 0 else 0, row_bytes):
+        content = data[start : start + row_bytes].rstrip(b"\0")
+        length = len(content)
+        if length < most:
+            stop = start + row_bytes
+            if done == start and length and row_bytes <= _BLOCK_BYTES:
+                zeros = _RUN_LENGTH << 1 | row_bytes - length << 3
+                parts += (
+                    (length << 3).to_bytes(_BLOCK_HEADER_BYTES, "little"), content,
+                    zeros.to_bytes(_BLOCK_HEADER_BYTES, "little"), b"\0",
+                )  # fmt: skip
+            else:
+                _add_blocks(parts, _RAW, data, done, start + length)
+                _add_blocks(parts, _RUN_LENGTH, data, start + length, stop)
+            done = stop
+    _add_blocks(parts, _RAW, data, done, len(data))
+    # The last block says that it is.
+    parts[-2] = bytes([parts[-2][0] | 1]) + parts[-2][1:]
     return b"".join(parts)
 
 
-def _add_raw(parts: list[bytes], data: bytes, start: int, stop: int, end: int) -> int:
-    for at in range(start, stop, _BLOCK_BYTES):
-        piece = data[at : min(at + _BLOCK_BYTES, stop)]
-        parts += [_block_header(_RAW, len(piece), is_last=at + len(piece) == end), piece]
-    return stop
+def _add_blocks(parts: list[bytes], kind: int, data: bytes, start: int, stop: int) -> None:
+    """Blocks of `data[start:stop]`, two parts each; none of them the last one of its frame."""
+    while start < stop:
+        end = stop if stop - start <= _BLOCK_BYTES else start + _BLOCK_BYTES
+        parts.append((kind << 1 | end - start << 3).to_bytes(_BLOCK_HEADER_BYTES, "little"))
+        parts.append(data[start:end] if kind == _RAW else b"\0")
+        start = end
 
 
 def decode_padded_file(stored: bytes, length: int) -> bytes:
@@ -239,11 +255,10 @@ def decode_padded_file(stored: bytes, length: int) -> bytes:
     return data
 
 
-def with_crc(data: bytes | memoryview) -> bytes:
+def with_crc(data: bytes) -> bytes:
     """`data` followed by its CRC-32C, little endian."""
-    content = bytes(data)
-    crc: int = google_crc32c.value(content)
-    return content + crc.to_bytes(CRC_BYTES, "little")
+    crc: int = google_crc32c.value(data)
+    return data + crc.to_bytes(CRC_BYTES, "little")
 
 
 def check_crc(stored: bytes) -> None:
@@ -273,11 +288,12 @@ def _block_header(kind: int, size: int, *, is_last: bool) -> bytes:
     return (int(is_last) | kind << 1 | size << 3).to_bytes(_BLOCK_HEADER_BYTES, "little")
 
 
-def _compressed(pieces: Sequence[bytes]) -> Iterator[memoryview]:
+def _compressed(pieces: Sequence[bytes]) -> list[bytes]:
     """A zstd frame of each piece; all in one call, during which other threads can run."""
     if not pieces:
-        return iter(())
-    return map(memoryview, _compressor().multi_compress_to_buffer(list(pieces), threads=1))
+        return []
+    frames: Any = _compressor().multi_compress_to_buffer(list(pieces), threads=1)
+    return [frame.tobytes() for frame in frames]
 
 
 def _compressor() -> zstandard.ZstdCompressor:

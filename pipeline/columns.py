@@ -7,9 +7,9 @@ keeps its row and gets a status and a sentence saying why.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -47,18 +47,23 @@ class Ragged:
     values: npt.NDArray[Any]
     lengths: npt.NDArray[np.int32]
 
+    def rows(self, start: int, stop: int) -> Ragged:
+        """Rows `start` to `stop` (exclusive) by themselves."""
+        if start == 0 and stop >= len(self.lengths):
+            return self
+        first = int(self.lengths[:start].sum(dtype=np.int64))
+        last = first + int(self.lengths[start:stop].sum(dtype=np.int64))
+        return Ragged(self.values[first:last], self.lengths[start:stop])
+
     def padded(self, start: int, stop: int, width: int) -> npt.NDArray[Any]:
         """Rows `start` to `stop` (exclusive) as (stop - start, width, ...), zeros at the end."""
-        first = int(self.lengths[:start].sum(dtype=np.int64))
-        lengths = self.lengths[start:stop]
+        values, lengths = (rows := self.rows(start, stop)).values, rows.lengths
         if len(lengths) and lengths.max() > width:
             raise ValueError(f"a row of {lengths.max()} values does not fit into {width}")
-        ends = first + np.cumsum(lengths, dtype=np.int64)
-        out = np.zeros((len(lengths), width, *self.values.shape[1:]), dtype=self.values.dtype)
+        out = np.zeros((len(lengths), width, *values.shape[1:]), dtype=values.dtype)
         # Copying row by row is ten times as fast as an index of what to copy where.
         item = out.itemsize * int(np.prod(out.shape[2:], dtype=np.int64))
-        source = self.values[first : ends[-1] if len(ends) else first]
-        data = np.ascontiguousarray(source).reshape(-1).view(np.uint8).data
+        data = np.ascontiguousarray(values).reshape(-1).view(np.uint8).data
         target = out.reshape(-1).view(np.uint8).data
         at = 0
         for row, length in enumerate((lengths.astype(np.int64) * item).tolist()):
@@ -73,6 +78,43 @@ class Ragged:
         return np.bincount(row_of_value[self.values.astype(bool)], minlength=len(self.lengths)) > 0
 
 
+class RaggedBlocks:
+    """Blocks of ragged rows, one below the other and joined only where somebody asks for it."""
+
+    def __init__(self, blocks: Sequence[Ragged]) -> None:
+        self._blocks = blocks
+        self._first_rows = np.cumsum([0] + [len(block.lengths) for block in blocks]).tolist()
+        self.lengths: npt.NDArray[np.int32] = np.concatenate([block.lengths for block in blocks])
+
+    @property
+    def values(self) -> npt.NDArray[Any]:
+        """(sum of lengths, ...)."""
+        return np.concatenate([block.values for block in self._blocks])
+
+    def rows(self, start: int, stop: int) -> Ragged:
+        """Rows `start` to `stop` (exclusive) by themselves."""
+        parts = [
+            block.rows(max(0, start - first), min(len(block.lengths), stop - first))
+            for first, block in zip(self._first_rows, self._blocks, strict=False)
+            if first < stop and start < first + len(block.lengths)
+        ]
+        if len(parts) == 1:
+            return parts[0]
+        return Ragged(
+            np.concatenate([part.values for part in parts] or [self._blocks[0].values[:0]]),
+            np.concatenate([part.lengths for part in parts] or [self.lengths[:0]]),
+        )
+
+    def padded(self, start: int, stop: int, width: int) -> npt.NDArray[Any]:
+        """As `Ragged.padded`."""
+        rows = self.rows(start, stop)
+        return rows.padded(0, len(rows.lengths), width)
+
+    def any_per_row(self) -> npt.NDArray[np.bool_]:
+        """As `Ragged.any_per_row`."""
+        return np.concatenate([block.any_per_row() for block in self._blocks])
+
+
 @dataclass(frozen=True, slots=True)
 class SplitColumns:
     """The annotation columns of one split, not yet padded to the widths of a store.
@@ -84,7 +126,7 @@ class SplitColumns:
     """
 
     arrays: Arrays
-    ragged: Mapping[str, Ragged]
+    ragged: Mapping[str, Ragged | RaggedBlocks]
     details: Mapping[int, str]
 
     @property
@@ -104,14 +146,39 @@ class DatasetColumns:
 
 def convert(dataset: PickledDataset) -> DatasetColumns:
     """Convert every split of a data set. Never raises for what is wrong with one example."""
-    kind = _kind_of(dataset)
+    blocks = list(convert_blocks(dataset))
     splits = {
-        split: _convert_split(dataset.examples[split], dataset.skeleton, kind) for split in SPLITS
+        split: joined([block for name, _, block in blocks if name == split]) for split in SPLITS
     }
-    return DatasetColumns(kind, dataset.era, dataset.skeleton, splits)
+    return DatasetColumns(kind_of(dataset), dataset.era, dataset.skeleton, splits)
 
 
-def _kind_of(dataset: PickledDataset) -> Kind:
+def convert_blocks(
+    dataset: PickledDataset, *, part: int = 0, n_parts: int = 1
+) -> Iterator[tuple[str, int, SplitColumns]]:
+    """Convert some of the blocks of rows, at least one per split, that `joined` puts together.
+
+    Block by block: nearly all of the time goes into fetching scattered objects from memory.
+
+    Args:
+        part: convert every `n_parts`-th block only, from this one on.
+
+    Yields:
+        The split, the number of the block in it, and its columns.
+    """
+    kind = kind_of(dataset)
+    blocks = [
+        (split, number, block)
+        for split in SPLITS
+        for number, block in enumerate(dataset.examples[split].blocks(_ROWS_AT_A_TIME))
+    ]
+    for split, number, block in blocks[part::n_parts]:
+        yield split, number, _convert_block(block, dataset.skeleton, kind)
+
+
+def kind_of(dataset: PickledDataset) -> Kind:
+    """What a data set annotates."""
+
     def any_has(attribute: str) -> bool:
         return any(examples.has(attribute) for examples in dataset.examples.values())
 
@@ -133,13 +200,7 @@ class _Verdicts:
             self.details[row] = detail
 
 
-def _convert_split(examples: Examples, skeleton: Skeleton, kind: Kind) -> SplitColumns:
-    """Block by block: nearly all of the time goes into fetching scattered objects from memory."""
-    blocks = examples.blocks(_ROWS_AT_A_TIME)
-    return _joined([_convert_block(block, skeleton, kind) for block in blocks])
-
-
-def _joined(blocks: Sequence[SplitColumns]) -> SplitColumns:
+def joined(blocks: Sequence[SplitColumns]) -> SplitColumns:
     """Blocks one below the other; where one is narrower (body shapes), zeros fill it up."""
     if len(blocks) == 1:
         return blocks[0]
@@ -147,10 +208,7 @@ def _joined(blocks: Sequence[SplitColumns]) -> SplitColumns:
     return SplitColumns(
         {name: _stacked([block.arrays[name] for block in blocks]) for name in blocks[0].arrays},
         {
-            name: Ragged(
-                np.concatenate([block.ragged[name].values for block in blocks]),
-                np.concatenate([block.ragged[name].lengths for block in blocks]),
-            )
+            name: RaggedBlocks([cast(Ragged, block.ragged[name]) for block in blocks])
             for name in blocks[0].ragged
         },
         {
@@ -271,13 +329,11 @@ def _add_surface_points(ragged: dict[str, Ragged], verdicts: _Verdicts, examples
     points = surface_points(examples)
     malformed = points.reading == Reading.MALFORMED
     verdicts.reject(malformed, Status.MALFORMED_ANNOTATION, "densepose is malformed")
-    validity: npt.NDArray[np.bool_] = np.all(np.isfinite(points.pixels), axis=1)
-    validity &= np.all(np.isfinite(points.weights), axis=1)
+    validity = np.ones(len(points.pixels), dtype=np.bool_)
     ragged["surface_validity"] = Ragged(validity, points.lengths)
-    ragged["surface_pixels"] = Ragged(np.where(validity[:, None], points.pixels, 0), points.lengths)
+    ragged["surface_pixels"] = Ragged(points.pixels, points.lengths)
     ragged["surface_vertices"] = Ragged(points.vertices, points.lengths)
-    weights = np.where(validity[:, None], points.weights, 0)
-    ragged["surface_weights"] = Ragged(weights, points.lengths)
+    ragged["surface_weights"] = Ragged(points.weights, points.lengths)
 
 
 def _add_body(arrays: Arrays, verdicts: _Verdicts, examples: Examples) -> None:

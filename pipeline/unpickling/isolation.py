@@ -8,11 +8,12 @@ object graph is never taken apart: the child simply ends.
 
 from __future__ import annotations
 
+import functools
 import json
 import mmap
 import os
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -52,30 +53,36 @@ def read_isolated(path: Path, extract: Callable[[PickledDataset], Extract]) -> E
     return begin_read(path, extract).result()
 
 
-def begin_read(path: Path, extract: Callable[[PickledDataset], Extract]) -> PendingRead:
+def begin_read(path: Path, *extracts: Callable[[PickledDataset], Extract]) -> PendingRead:
     """Start reading, so that the parent can import or prepare something meanwhile.
+
+    Args:
+        extracts: applied to the data set, which is unpickled once, each in a process of its own.
+            Their arrays, and the facts in which they differ, need names of their own.
 
     Raises:
         SourceError: the file cannot even be opened.
     """
     data = map_source(path)
-    columns = os.memfd_create("poseshard-columns")
+    columns = [os.memfd_create("poseshard-columns") for _ in extracts]
     kept: list[object] = []  # so that the child ends without taking the object graph apart
-    child = GuardedChild(lambda: _read(path, data, extract, columns, kept), _limits(len(data)))
+    child = GuardedChild(lambda: _read(path, data, extracts, columns, kept), _limits(len(data)))
     return PendingRead(path, data, columns, child)
 
 
 class PendingRead:
     """A read under way in a child process; `result()` waits for it, once."""
 
-    def __init__(self, path: Path, data: mmap.mmap, columns: int, child: GuardedChild) -> None:
+    def __init__(
+        self, path: Path, data: mmap.mmap, columns: Sequence[int], child: GuardedChild
+    ) -> None:
         self._path = path
         self._data = data
         self._columns = columns
         self._child = child
 
     def result(self) -> Extract:
-        """What `extract` returned.
+        """What the extracts returned, all together.
 
         Raises:
             SourceError: the file cannot be read; no part of it is returned.
@@ -92,9 +99,15 @@ class PendingRead:
                 for note in message.get("notes", ()):
                     error.add_note(note)
                 raise error
-            return Extract(_map_arrays(self._columns, message["arrays"]), message["facts"])
+            arrays: dict[str, npt.NDArray[Any]] = {}
+            facts: dict[str, Any] = {}
+            for columns, part in zip(self._columns, message["parts"], strict=True):
+                arrays |= _map_arrays(columns, part["arrays"])
+                facts |= part["facts"]
+            return Extract(arrays, facts)
         finally:
-            os.close(self._columns)
+            for columns in self._columns:
+                os.close(columns)
 
 
 def _limits(size: int) -> Limits:
@@ -105,28 +118,62 @@ def _limits(size: int) -> Limits:
 def _read(
     path: Path,
     data: mmap.mmap,
-    extract: Callable[[PickledDataset], Extract],
-    columns: int,
+    extracts: Sequence[Callable[[PickledDataset], Extract]],
+    columns: Sequence[int],
     kept: list[object],
 ) -> bytes:
-    """The child's part: the answer as JSON, the arrays in the file `columns`."""
-    message: dict[str, Any]
-    try:
+    """The child's part: the answer as JSON, the arrays in the files `columns`."""
+
+    def read() -> dict[str, Any]:
         unpickled = unpickle(data)
         kept.append(unpickled)
-        limit_cpu(1.0 + len(data) / 1e6)
+        limit_cpu(_cpu_to_extract(len(data)))
         dataset = dataset_from_pickle(unpickled, path)
-        extracted = extract(dataset)
-        message = {
-            "facts": dict(extracted.facts),
-            "arrays": _write_arrays(extracted.arrays, columns),
-        }
+
+        def extract(part: int) -> dict[str, Any]:
+            extracted = extracts[part](dataset)
+            arrays = _write_arrays(extracted.arrays, columns[part])
+            return {"facts": dict(extracted.facts), "arrays": arrays}
+
+        # The others share the objects with this process until one of the two touches them.
+        others = [
+            GuardedChild(
+                functools.partial(_answer, path, data, functools.partial(extract, part)),
+                Limits(_limits(len(data)).memory_bytes, _cpu_to_extract(len(data))),
+            )
+            for part in range(1, len(extracts))
+        ]
+        parts = [extract(0)]
+        for other in others:
+            answer = other.answer()
+            if isinstance(answer, Death):
+                raise Unreadable(answer.reason, died=True)
+            message: dict[str, Any] = json.loads(answer)
+            if "arrays" not in message:
+                return message
+            parts.append(message)
+        return {"parts": parts}
+
+    return _answer(path, data, read)
+
+
+def _cpu_to_extract(size: int) -> float:
+    """Seconds of processor time after unpickling, many times what a genuine file needs."""
+    return 1.0 + size / 1e6
+
+
+def _answer(path: Path, data: mmap.mmap, work: Callable[[], dict[str, Any]]) -> bytes:
+    """What `work` returns, or why it did not, as JSON."""
+    message: dict[str, Any]
+    try:
+        message = work()
     except Unreadable as problem:
         message = {
             "unreadable": {
                 "reason": problem.reason,
                 "asked_for": problem.asked_for,
                 "offset": problem.offset,
+                "died": problem.died,
             }
         }
     except SourceError as error:

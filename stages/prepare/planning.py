@@ -15,7 +15,7 @@ from cache.layout import ColumnLayout
 from cache.source_files import FileColumn, scan_files
 from cache.stat_cache import StatCache
 from errors import SourceError
-from pipeline.columns import DatasetColumns, Ragged, SplitColumns
+from pipeline.columns import DatasetColumns, SplitColumns
 from pipeline.image_files import BrokenImageError, image_size
 from pipeline.schema import (
     BODY_MODELS,
@@ -184,9 +184,11 @@ def _plan_blocks(
     for name, split in columns.splits.items():
         for start in range(0, split.n_rows, rows_per_block):
             rows = range(start, min(start + rows_per_block, split.n_rows))
+            arrays, packed = _block_arrays(split, rows, layouts)
             source = BlockSource(
                 layouts=layouts,
-                arrays=_block_arrays(split, rows, layouts),
+                arrays=arrays,
+                packed=packed,
                 sources=sources[name][rows.start : rows.stop],
                 details={r - start: split.details[r] for r in rows if r in split.details},
                 file_column=files,
@@ -252,8 +254,12 @@ def split_sources(split: SplitColumns, *, images: Path | None) -> list[str]:
 
 def _block_arrays(
     split: SplitColumns, rows: range, layouts: Sequence[ColumnLayout]
-) -> Mapping[str, npt.NDArray[Any]]:
+) -> tuple[
+    Mapping[str, npt.NDArray[Any]], Mapping[str, tuple[npt.NDArray[np.int32], npt.NDArray[Any]]]
+]:
+    """The rows of every column, padded, and those of padded columns without the padding."""
     arrays = {name: array[rows.start : rows.stop] for name, array in split.arrays.items()}
+    packed: dict[str, tuple[npt.NDArray[np.int32], npt.NDArray[Any]]] = {}
     renamed = {
         "point_validity": "surface_validity",
         "coords2d": "surface_pixels",
@@ -265,16 +271,14 @@ def _block_arrays(
     for layout in layouts:
         name = renamed.get(layout.name, "")
         if name in split.ragged and layout.name not in arrays:
-            arrays[layout.name] = _padded(split.ragged[name], rows, layout)
+            ragged = split.ragged[name].rows(rows.start, rows.stop)
+            packed[layout.name] = ragged.lengths, ragged.values
+            arrays[layout.name] = ragged.padded(0, len(rows), layout.row_shape[0])
         elif layout.name == "body_shape":
             shape = arrays["body_shape"]
             width = layout.row_shape[0] - shape.shape[1]
             arrays["body_shape"] = np.pad(shape, ((0, 0), (0, width)))
-    return arrays
-
-
-def _padded(ragged: Ragged, rows: range, layout: ColumnLayout) -> npt.NDArray[Any]:
-    return ragged.padded(rows.start, rows.stop, layout.row_shape[0])
+    return arrays, packed
 
 
 def _round_up(n: int, multiple: int) -> int:

@@ -17,7 +17,7 @@ from pipeline.schema import Kind
 from pipeline.unpickling import begin_read
 from stages.prepare.excludes import Excluded
 from stages.prepare.settings import DatasetFiles
-from stages.prepare.transfer import extract_columns, unpack_columns
+from stages.prepare.transfer import extracts_for, unpack_columns
 
 # Part of every store's provenance, not of a block's key: that depends on what the converter made.
 CONVERTER_VERSION = "1"
@@ -47,7 +47,7 @@ def read_source(dataset: str, files: DatasetFiles) -> Source:
             next_command="run `cli.py sample`, or name the file in params.yaml or by --annotations",
         )
     before = path.stat()
-    pending = begin_read(path, extract_columns)
+    pending = begin_read(path, *extracts_for(path))
     with path.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
     columns = unpack_columns(pending.result())
