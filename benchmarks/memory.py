@@ -1,8 +1,9 @@
 """Peak memory of `prepare` with pictures and of a reader, against the number of examples.
 
-    python benchmarks/memory.py [--counts 1000 10000 100000] [--million 13] [--json FILE]
+    python benchmarks/memory.py [--counts 1000 10000 100000] [--million 13]
+        [--picture-bytes 50000] [--json FILE]
 
-* `prepare`: blocks of pictures of 50 kB, built in this process by two threads.
+* `prepare`: blocks of pictures of so many bytes, built in this process by two threads.
 * `reader`: 2,000 random examples with their pictures, from stores of so many examples.
 * the simulated large store: one block built for real, and a store whose manifest names it again and
   again, as many rows as asked for, every shard a link to the same file.
@@ -52,6 +53,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
     parser.add_argument("--counts", type=int, nargs="*", default=[1_000, 10_000, 100_000])
     parser.add_argument("--million", type=int, default=13)
+    parser.add_argument("--picture-bytes", type=int, default=PICTURE_BYTES)
     parser.add_argument("--json", type=Path)
     arguments = parser.parse_args()
     rows = []
@@ -62,13 +64,13 @@ def main() -> None:
             pictures.mkdir()
             rng = np.random.default_rng(0)
             for number in range(64):
-                (pictures / f"{number}.jpg").write_bytes(rng.bytes(PICTURE_BYTES))
+                (pictures / f"{number}.jpg").write_bytes(rng.bytes(arguments.picture_bytes))
             prepared = in_a_fork(lambda: build(home, count))  # noqa: B023
             read = in_a_fork(lambda: read_some(home / "s.zarr"))  # noqa: B023
             rows.append(
                 {
                     "examples": count,
-                    "picture_mb": count * PICTURE_BYTES / 1e6,
+                    "picture_mb": count * arguments.picture_bytes / 1e6,
                     "prepare_peak_mib": prepared.counted,
                     "reader_peak_mib": read.counted,
                     "idle_mib": in_a_fork(peak_mib).counted,
