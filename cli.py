@@ -365,7 +365,8 @@ def report(datasets: tuple[str, ...], out: Path | None, gate: bool, as_json: boo
             "beyond the threshold",
             where=str(found.page),
             cause="wrong labels, or thresholds that do not fit this data",
-            next_command="open the page; mend or exclude the examples, or change `report` in params.yaml",
+            next_command="open the page; mend or exclude the examples, "
+            "or change `report` in params.yaml",
         )
 
 
@@ -373,20 +374,35 @@ def report(datasets: tuple[str, ...], out: Path | None, gate: bool, as_json: boo
 @click.option("--store", "stores", type=FILE, multiple=True, help="Train on these stores only.")
 @click.option("--steps", type=click.IntRange(min=1), help="Optimiser steps (default: params.yaml).")
 @click.option("--out", type=FILE, help="Folder of the model (default: params.yaml).")
-def train(stores: tuple[Path, ...], steps: int | None, out: Path | None) -> None:
+@click.option("--replay", type=FILE, help="Run a saved batch that was not finite once more.")
+def train(
+    stores: tuple[Path, ...], steps: int | None, out: Path | None, replay: Path | None
+) -> None:
     """Train a localizer from the stores. The same command goes on where a killed run stopped.
 
     \b
     Examples:
       cli.py train
       cli.py train --store data/stores/mads.zarr --steps 200 --out models/mads_only
+      cli.py train --replay models/localizer/not-finite-step-1234.npz
     """
     import dataclasses
 
     from stages.settings import load_section
+    from stages.train import replay as run_again
     from stages.train import run
     from stages.train.settings import TrainSettings
 
+    if replay is not None:
+        found = run_again(replay)
+        click.echo(f"step {found.step}; in the batch, whoever stands out first:")
+        for example in found.examples:
+            click.echo(f"  {example}")
+        for name, value in found.terms.items():
+            click.echo(f"{name}: {value:g}")
+        click.echo(f"weights whose gradient is not finite: {len(found.broken_weights)}")
+        click.echo("all finite" if found.is_finite else "not finite, as when it stopped the run")
+        return
     settings = load_section(TrainSettings, "train")
     if steps is not None:
         optimisation = dataclasses.replace(settings.optimisation, training_steps=steps)
@@ -395,6 +411,22 @@ def train(stores: tuple[Path, ...], steps: int | None, out: Path | None) -> None
         settings = dataclasses.replace(settings, data=dataclasses.replace(settings.data, out=out))
     model = run(settings, stores=stores)
     click.echo(f"saved {model}")
+
+
+@cli.command()
+@click.option("--model", type=FILE, help="Folder of the model (default: params.yaml).")
+def export(model: Path | None) -> None:
+    """Write a trained model as a SavedModel: picture, camera and body points in, 2D and 3D out.
+
+    `train` does this at its end; the README shows how to use it.
+    Example: cli.py export --model models/localizer
+    """
+    from stages.settings import load_section
+    from stages.train import export as run
+    from stages.train.settings import TrainSettings
+
+    folder = model or load_section(TrainSettings, "train").data.out
+    click.echo(f"saved {run(folder)}")
 
 
 @cli.command()

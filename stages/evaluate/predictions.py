@@ -11,6 +11,7 @@ import tensorflow as tf
 
 from stages.train.examples import ExampleReader
 from stages.train.loader import Batch
+from stages.train.metrics import expected_error_factor
 from stages.train.model import LocalizerModel
 from stages.train.sources import Source
 
@@ -50,7 +51,7 @@ class Predictions:
     Attributes:
         coords3d: (N, P, 3), metres, camera frame of the crop.
         coords2d: (N, P, 2), pixels of the crop, projected.
-        uncert: (N, P), metres.
+        uncert: (N, P), metres, the error to be expected.
     """
 
     coords3d: Floats
@@ -97,6 +98,7 @@ class Predictor:
         def call(inputs: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
             return model(inputs, training=False)
 
+        self._uncert_factor = np.float32(expected_error_factor(model.settings.loss))
         # One function each: relaxed shapes that fit both have no rank, which no layer takes.
         self._calls = {
             n_axes: tf.function(call, reduce_retracing=True, autograph=False) for n_axes in (2, 3)
@@ -116,7 +118,8 @@ class Predictor:
         coords3d = outputs["coords3d"].numpy()
         homogeneous = coords3d / np.maximum(coords3d[..., 2:], 1e-3)
         coords2d = homogeneous @ np.swapaxes(intrinsics[:, :2], 1, 2)
-        return Predictions(coords3d, coords2d.astype(np.float32), outputs["uncert"].numpy())
+        uncert = outputs["uncert"].numpy() * self._uncert_factor
+        return Predictions(coords3d, coords2d.astype(np.float32), uncert)
 
 
 def concatenate(parts: list[Predictions]) -> Predictions:

@@ -5,10 +5,8 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
-import keras
 import numpy as np
 import numpy.typing as npt
 from tqdm import tqdm
@@ -36,6 +34,7 @@ from stages.evaluate.settings import EvaluateSettings
 from stages.train.augmentation import Scenery
 from stages.train.canonical_body import CanonicalBody, load_canonical_body
 from stages.train.examples import ExampleReader
+from stages.train.export import load_localizer
 from stages.train.model import LocalizerModel
 from stages.train.sources import Source, StoreReader, open_source
 
@@ -76,7 +75,7 @@ def evaluate_stores(
     settings: EvaluateSettings, stores: Mapping[str, StoreReader], body: CanonicalBody
 ) -> Mapping[str, Any]:
     """`evaluate` on stores that are open already."""
-    model = load_model(settings.model / "model.keras")
+    model = load_localizer(settings.model / "model.keras")
     predictor = Predictor(model)
     reader = ExampleReader(model.settings, Scenery())
     results: list[SplitResult] = []
@@ -116,27 +115,6 @@ def evaluate_stores(
     summary = {"datasets": metrics, "overall": _overall(results)}
     _write(settings, results, summary)
     return summary
-
-
-def load_model(path: Path) -> LocalizerModel:
-    """The trained model.
-
-    Raises:
-        ConfigError: there is none, or the file is not one.
-    """
-    if not path.is_file():
-        raise ConfigError(
-            "there is no trained model", where=str(path), next_command="python cli.py train"
-        )
-    try:
-        model = keras.saving.load_model(path, compile=False)
-    except (ValueError, OSError, TypeError, KeyError) as error:
-        raise ConfigError(
-            "the model cannot be read", where=str(path), cause=str(error).splitlines()[0]
-        ) from error
-    if not isinstance(model, LocalizerModel):
-        raise ConfigError("this is not a localizer", where=str(path))
-    return model
 
 
 def _evaluate_split(

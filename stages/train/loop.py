@@ -5,27 +5,30 @@ from __future__ import annotations
 import hashlib
 import json
 import random
-import time
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import keras
-import numpy as np
 import tensorflow as tf
 from tqdm import tqdm
 
-from errors import ConfigError, SourceError
+from errors import ConfigError
+from stages.train import not_finite
 from stages.train.checkpoints import Checkpoint, newest_checkpoint, save_checkpoint
 from stages.train.curve import LearningCurve
+from stages.train.devices import Division, distribute, is_chief
 from stages.train.loader import Batch, BatchStream
 from stages.train.model import LocalizerModel, settings_as_mapping
-from stages.train.optimizer import Optimizer, build_optimizer
+from stages.train.optimizer import Optimizer
+from stages.train.progress import Progress
 from stages.train.schedule import renorm_limits
 from stages.train.settings import TrainSettings
 from stages.train.sources import Source
-from stages.train.supervision import DEVICE_ARRAYS, StepLosses, step_losses
+from stages.train.step import CompiledStep, StepResult, compile_step
+from stages.train.supervision import DEVICE_ARRAYS
+from stages.train.validation import Validation
 
 LOG_PERIOD = 10  # steps between points of the learning curve
 
@@ -35,11 +38,13 @@ class TrainingRun:
     """What a loop works on.
 
     Attributes:
-        model: built, with its initial weights.
+        model: built, with its initial weights, in the strategy's scope.
         stream: training batches from the first on.
         sources: what the batches' `source` numbers mean.
         data_digest: of the stores; other data is another run.
-        out: where checkpoints, the curve and the model go.
+        out: where checkpoints, the curve and the model go; all workers must share it.
+        held_out: sources of the valid splits, for validation.
+        strategy: the devices.
     """
 
     settings: TrainSettings
@@ -48,11 +53,24 @@ class TrainingRun:
     sources: Sequence[Source]
     data_digest: str
     out: Path
+    held_out: Sequence[Source] = ()
+    strategy: tf.distribute.Strategy = field(default_factory=tf.distribute.get_strategy)
 
     @property
     def checkpoints(self) -> Path:
         """One folder per recipe and data: what changes the result begins anew, beside the old."""
         return self.out / "checkpoints" / _fingerprint(self.settings, self.data_digest)
+
+    @property
+    def is_chief(self) -> bool:
+        """Whether this process writes."""
+        return is_chief()
+
+    @property
+    def division(self) -> Division:
+        """How batches are cut for micro-batches and devices."""
+        n_micro = self.settings.optimisation.grad_accum_steps
+        return Division(self.stream.kinds, n_micro * self.strategy.num_replicas_in_sync)
 
 
 def prepare_tensorflow(settings: TrainSettings) -> None:
@@ -62,99 +80,119 @@ def prepare_tensorflow(settings: TrainSettings) -> None:
     random.seed(optimisation.seed)
     if settings.data.deterministic:
         tf.config.experimental.enable_op_determinism()
-    has_gpu = bool(tf.config.list_physical_devices("GPU"))
-    mixed = optimisation.dtype != "float32" and has_gpu
-    keras.config.set_dtype_policy(f"mixed_{optimisation.dtype}" if mixed else "float32")
+    is_mixed = optimisation.dtype != "float32"
+    if is_mixed and not tf.config.list_physical_devices("GPU"):
+        tqdm.write(f"{optimisation.dtype} without a GPU: correct, but slower than float32")
+    keras.config.set_dtype_policy(f"mixed_{optimisation.dtype}" if is_mixed else "float32")
 
 
 def train(run: TrainingRun) -> Path:
     """Train to the last step, continuing from the newest intact checkpoint of these settings.
 
     Killed at any moment and started again with the same settings, it ends with the same weights,
-    bit for bit on a CPU, as a run that was left alone.
+    bit for bit on a CPU, as a run that was left alone. A step is one update of the weights, of
+    `grad_accum_steps` micro-batches.
 
     Returns:
         The model file.
 
     Raises:
-        ConfigError: the checkpoints hold another model.
+        ConfigError: the checkpoints hold another model, or a batch cannot be shared out.
         SourceError: a loss or gradient is not finite; step, kind and examples are named, and the
             batch is saved.
     """
-    settings = run.settings
-    optimisation = settings.optimisation
-    optimizer = build_optimizer(run.model, optimisation)
-    curve = LearningCurve(run.out / "curve")
+    optimisation = run.settings.optimisation
+    optimizer = Optimizer(run.model, optimisation)
+    division = run.division
+    train_step = compile_step(
+        run.model, optimizer, strategy=run.strategy, division=division, seed=optimisation.seed
+    )
+    validate = None
+    if optimisation.validate_period is not None:
+        validate = Validation(run.model, run.held_out, settings=run.settings)
+    curve = LearningCurve(
+        run.out / "curve", tensorboard=run.out / "tensorboard", is_written=run.is_chief
+    )
     step = _resume(run, optimizer, curve)
     last = optimisation.stop_step or optimisation.required_training_steps
-    train_step = _compiled_step(run, optimizer)
-    progress = tqdm(total=last, initial=step, unit="step", desc="train", dynamic_ncols=True)
-    timer = _Timer(run.stream.batch_size)
+    progress = Progress(
+        total=last, initial=step, batch_size=run.stream.batch_size, is_shown=run.is_chief
+    )
     while step < last:
-        optimizer_step = step // optimisation.grad_accum_steps
-        rate = optimizer.set_rates(optimizer_step)
         _move_renorm_limits(run.model, step)
-        with timer.waiting():
+        with progress.waiting():
             batch = next(run.stream)
-        device_batch = {name: tf.convert_to_tensor(batch[name]) for name in DEVICE_ARRAYS}
-        losses, gradient_norm = train_step(
-            device_batch, tf.constant(step, tf.int64), tf.constant(optimizer_step, tf.int64)
-        )
-        _require_finite(run, losses, gradient_norm, batch, step=step)
+        rates = optimizer.rates(step)
+        result = _step(run, optimizer, train_step, batch, division=division, step=step, rates=rates)
         step += 1
-        progress.update()
-        if step % LOG_PERIOD == 0 or step == last:
-            values = _curve_values(losses, gradient_norm, rate)
+        progress.step()
+        is_validated = validate is not None and (
+            step % (optimisation.validate_period or 1) == 0 or step == last
+        )
+        if step % LOG_PERIOD == 0 or step == last or is_validated:
+            values = _curve_values(result, rates[0])
+            if optimisation.dynamic_loss_scale:
+                values["loss_scale"] = float(optimizer.loss_scale)
+            if validate is not None and is_validated:
+                values |= validate(step)
             curve.append(step, values)
-            progress.set_postfix(timer.summary(values), refresh=False)
+            progress.show(values)
         if step % optimisation.checkpoint_period == 0 or step == last:
             _save(run, optimizer, curve, step)
     progress.close()
     optimizer.finish()
     path = run.out / "model.keras"
-    _save_model(run.model, path)
+    if run.is_chief:
+        _save_model(run.model, path)
     return path
 
 
-def _compiled_step(run: TrainingRun, optimizer: Optimizer):  # type: ignore[no-untyped-def]
-    variables = optimizer.trainable_variables
-    seed, kinds = run.settings.optimisation.seed, run.stream.kinds
+def _step(
+    run: TrainingRun,
+    optimizer: Optimizer,
+    train_step: CompiledStep,
+    batch: Batch,
+    *,
+    division: Division,
+    step: int,
+    rates: list[float],
+) -> StepResult:
+    """All micro-batches of a step; what the last one says.
 
-    # Without AutoGraph: nothing here needs it, and it takes most of the time to the first step.
-    @tf.function(autograph=False)
-    def train_step(
-        batch: Mapping[str, tf.Tensor], step: tf.Tensor, optimizer_step: tf.Tensor
-    ) -> tuple[StepLosses, tf.Tensor]:
-        with tf.GradientTape() as tape:
-            losses = step_losses(
-                run.model,
-                batch,
-                kinds=kinds,
-                step=step,
-                optimizer_step=optimizer_step,
-                seed=seed,
-            )
-            scaled = losses.total * optimizer.loss_scale
-        gradients = tape.gradient(
-            scaled, [v.value for v in variables], unconnected_gradients="zero"
+    Raises:
+        SourceError: something is not finite.
+    """
+    optimisation = run.settings.optimisation
+    n_micro = optimisation.grad_accum_steps
+    may_skip = optimizer.may_skip
+    # Towards the end, if asked for, the network is tuned as it will be used.
+    until_last = optimisation.required_training_steps - step
+    for micro in range(n_micro):
+        is_last = micro == n_micro - 1
+        part = distribute(run.strategy, batch, division=division, names=DEVICE_ARRAYS, micro=micro)
+        result = train_step(
+            part,
+            step,
+            rates,
+            is_last=is_last,
+            batch_statistics=until_last > optimisation.finetune_in_inference_mode,
         )
-        gradients = [tf.convert_to_tensor(gradient) for gradient in gradients]
-        norm = tf.linalg.global_norm(gradients) / optimizer.loss_scale
-        # A step that has to be stopped must not leave its mark on the weights first.
-        tf.cond(
-            tf.math.is_finite(norm) & tf.math.is_finite(losses.total),
-            lambda: _applied(optimizer, gradients),
-            lambda: tf.constant(False),
+        if bool(result.was_applied):
+            continue
+        broken = not_finite.broken_terms(result)
+        if may_skip and broken == ["the gradient"]:
+            continue  # the loss scale was too large, and is now smaller
+        not_finite.stop(
+            broken,
+            batch,
+            model=run.model,
+            kinds=run.stream.kinds,
+            sources=run.sources,
+            settings=run.settings,
+            step=step,
+            is_chief=run.is_chief,
         )
-        return losses, norm
-
-    return train_step
-
-
-def _applied(optimizer: Optimizer, gradients: Sequence[tf.Tensor]) -> tf.Tensor:
-    """Apply them, and say so: both branches of a condition must return something."""
-    optimizer.apply(gradients)
-    return tf.constant(True)
+    return result
 
 
 def _resume(run: TrainingRun, optimizer: Optimizer, curve: LearningCurve) -> int:
@@ -162,6 +200,8 @@ def _resume(run: TrainingRun, optimizer: Optimizer, curve: LearningCurve) -> int
     checkpoint, damaged = newest_checkpoint(run.checkpoints)
     for path in damaged:
         tqdm.write(f"{path} was cut or altered; continuing from the checkpoint before it")
+    step = 0 if checkpoint is None else checkpoint.step
+    _require_agreement(run, step)
     if checkpoint is None:
         curve.restart([])
         return 0
@@ -180,13 +220,38 @@ def _resume(run: TrainingRun, optimizer: Optimizer, curve: LearningCurve) -> int
     return checkpoint.step
 
 
+def _require_agreement(run: TrainingRun, step: int) -> None:
+    """All workers must have found the same checkpoint; nobody goes on before all have looked."""
+    n_replicas = run.strategy.num_replicas_in_sync
+    if n_replicas == 1:
+        return
+
+    @tf.function(autograph=False)
+    def mean(value: tf.Tensor) -> tf.Tensor:
+        def of_replica(value: tf.Tensor) -> tf.Tensor:
+            context = tf.distribute.get_replica_context()
+            return context.all_reduce(tf.distribute.ReduceOp.SUM, tf.identity(value))
+
+        return run.strategy.experimental_local_results(run.strategy.run(of_replica, (value,)))[0]
+
+    total = float(mean(tf.constant(step, tf.float64)))
+    if total != step * n_replicas:
+        raise ConfigError(
+            "the workers have found different checkpoints",
+            where=str(run.checkpoints),
+            cause="`train.data.out` is not one folder that all of them share",
+        )
+
+
 def _save(run: TrainingRun, optimizer: Optimizer, curve: LearningCurve, step: int) -> None:
+    if not run.is_chief:
+        return
     variables = _variables(run.model, optimizer)
     save_checkpoint(
         run.checkpoints,
         Checkpoint(
             step,
-            {name: np.asarray(variable) for name, variable in variables.items()},
+            {name: variable.numpy() for name, variable in variables.items()},
             {
                 "stream": run.stream.get_state(),
                 "curve": curve.rows,
@@ -209,8 +274,9 @@ def _fingerprint(settings: TrainSettings, data_digest: str) -> str:
     mapping = settings_as_mapping(settings)
     for name in ("out", "stores", "body", "loader_threads", "prefetch_batches"):
         del mapping["data"][name]
-    for name in ("stop_step", "checkpoint_period", "checkpoints_kept"):
+    for name in ("stop_step", "checkpoint_period", "checkpoints_kept", "validate_period"):
         del mapping["optimisation"][name]
+    del mapping["batch"]["batch_size_test"]
     record = json.dumps([mapping, data_digest], sort_keys=True)
     return hashlib.sha256(record.encode()).hexdigest()[:16]
 
@@ -221,41 +287,14 @@ def _move_renorm_limits(model: LocalizerModel, step: int) -> None:
         layer.set_limits(rmax=float(rmax), dmax=float(dmax))
 
 
-def _require_finite(
-    run: TrainingRun, losses: StepLosses, norm: tf.Tensor, batch: Batch, *, step: int
-) -> None:
-    terms = {f"the loss of {kind}": value for kind, value in losses.kinds.items()}
-    terms |= {"the regularisation": losses.regularization, "the gradient": norm}
-    broken = [name for name, value in terms.items() if not np.isfinite(value.numpy())]
-    if not broken:
-        return
-    run.out.mkdir(parents=True, exist_ok=True)
-    path = run.out / f"not-finite-step-{step}.npz"
-    np.savez_compressed(path, allow_pickle=False, **batch)
-    kinds = [kind for kind in run.stream.kinds if f"the loss of {kind.value}" in broken]
-    parts = [run.stream.kinds[kind] for kind in kinds] or [slice(0, run.stream.batch_size)]
-    examples = [
-        f"{run.sources[source].name}:{row}"
-        for part in parts
-        for source, row in zip(batch["source"][part], batch["row"][part], strict=True)
-    ]
-    raise SourceError(
-        f"{' and '.join(broken)} became NaN or infinite at step {step}",
-        where=f"{path} (the batch); examples {', '.join(examples)}",
-        cause="an annotation far out of range, or a learning rate that is too high",
-        next_command=f"python cli.py view {examples[0].split('/')[0]} --index "
-        f"{examples[0].split(':')[1]}",
-    )
-
-
-def _curve_values(losses: StepLosses, norm: tf.Tensor, rate: float) -> dict[str, float]:
-    values = {f"loss_{kind}": float(value) for kind, value in losses.kinds.items()}
+def _curve_values(result: StepResult, rate: float) -> dict[str, float]:
+    values = {f"loss_{kind}": float(value) for kind, value in result.kinds.items()}
     return {
-        "loss": float(losses.total),
+        "loss": float(result.total),
         **values,
-        "regularization": float(losses.regularization),
-        "mean_error_mm": float(losses.mean_error_mm),
-        "gradient_norm": float(norm),
+        "regularization": float(result.regularization),
+        "mean_error_mm": float(result.mean_error_mm),
+        "gradient_norm": float(result.gradient_norm),
         "learning_rate": rate,
     }
 
@@ -264,35 +303,3 @@ def _save_model(model: LocalizerModel, path: Path) -> None:
     temporary = path.with_name(f"{path.stem}-tmp.keras")
     model.save(temporary)
     temporary.replace(path)
-
-
-class _Timer:
-    """Examples per second and the share of time spent waiting for data."""
-
-    def __init__(self, batch_size: int) -> None:
-        self._batch_size = batch_size
-        self._waited = 0.0
-        self._steps = 0
-        self._started = time.perf_counter()
-
-    def waiting(self) -> _Timer:
-        return self
-
-    def __enter__(self) -> None:
-        self._wait_began = time.perf_counter()
-
-    def __exit__(self, *exception: object) -> None:
-        self._waited += time.perf_counter() - self._wait_began
-        self._steps += 1
-
-    def summary(self, values: Mapping[str, float]) -> dict[str, str]:
-        """What the bar says; starts counting anew."""
-        elapsed = time.perf_counter() - self._started
-        shown = {
-            "loss": f"{values['loss']:.3f}",
-            "mm": f"{values['mean_error_mm']:.0f}",
-            "ex/s": f"{self._batch_size * self._steps / elapsed:.0f}",
-            "wait": f"{100 * self._waited / elapsed:.0f}%",
-        }
-        self._waited, self._steps, self._started = 0.0, 0, time.perf_counter()
-        return shown

@@ -20,7 +20,8 @@ def masked_mean(
     """Mean of the entries whose mask is true; 0, with gradient 0, where there are none.
 
     Over everything (`axis` None) this is the plain mean of the true entries, and what stands in a
-    masked-out place has no influence, NaN included.
+    masked-out place has no influence, NaN included. Where several devices share a batch, it is this
+    device's part of that mean: the devices' answers add up to the mean over the whole batch.
 
     Over axes it is the sum of entry × mask divided by the number of *mask* entries. A mask with
     fewer axes than `x` gets trailing axes of length 1; where such an axis is reduced, the sum
@@ -38,11 +39,19 @@ def masked_mean(
     if axis is None:
         mask = tf.broadcast_to(mask, tf.shape(x))
         total = tf.reduce_sum(tf.where(mask, x, tf.zeros_like(x)), keepdims=keepdims)
-        count = tf.reduce_sum(tf.cast(mask, x.dtype), keepdims=keepdims)
+        count = over_replicas(tf.reduce_sum(tf.cast(mask, x.dtype), keepdims=keepdims))
     else:
         total = masked_sum(x, mask, axis=axis, keepdims=keepdims)
         count = tf.reduce_sum(tf.cast(mask, x.dtype), axis=axis, keepdims=keepdims)
     return tf.math.divide_no_nan(total, count)
+
+
+def over_replicas(count: tf.Tensor) -> tf.Tensor:
+    """The sum of a number without gradient over all devices that share the batch."""
+    context = tf.distribute.get_replica_context()
+    if context is None or context.num_replicas_in_sync == 1:
+        return count
+    return context.all_reduce(tf.distribute.ReduceOp.SUM, tf.stop_gradient(count))
 
 
 def masked_sum(

@@ -8,7 +8,7 @@ import tensorflow as tf
 
 from stages.train.masked import masked_mean
 from stages.train.projection import project
-from stages.train.settings import HeadSettings
+from stages.train.settings import HeadSettings, LossSettings
 
 PCK_THRESHOLD_M = 0.1
 _REFERENCE_SIDE = 256  # px: pixel errors are given as if the crop had this side
@@ -118,6 +118,16 @@ def root_relative_distance(
     root = tf.gather(difference, tf.maximum(root_index, 0), axis=1, batch_dims=1)[:, tf.newaxis]
     has_root = (root_index >= 0)[:, tf.newaxis, tf.newaxis]
     return tf.norm(difference - tf.where(has_root, root, mean), axis=-1)
+
+
+def expected_error_factor(loss: LossSettings) -> float:
+    """What a point's uncertainty is multiplied by to be its expected distance from the truth.
+
+    Distance / (sqrt(3) uncertainty) + c · ln uncertainty is least where the uncertainty is the
+    distance / (sqrt(3) c): a third of it with the published c = sqrt(3), all of it with
+    `fix_uncert_factor`, c = 1 / sqrt(3).
+    """
+    return 1.0 if loss.fix_uncert_factor else 3.0
 
 
 def closeness(distance: tf.Tensor, *, threshold_m: float) -> tf.Tensor:

@@ -145,14 +145,21 @@ class LocalizerModel(keras.Model):
 
     def _norm(self, name: str) -> keras.layers.Layer:
         norm, optimisation = self.settings.norm, self.settings.optimisation
+        n_devices = tf.distribute.get_strategy().num_replicas_in_sync
+        # Renormalisation takes each device's own statistics, as published; plain normalisation
+        # those of the whole batch, so that any number of devices does the same.
         momentum = adapted_momentum(
-            norm.momentum, devices=1, accumulation=optimisation.grad_accum_steps
+            norm.momentum,
+            devices=n_devices if norm.batch_renorm else 1,
+            accumulation=optimisation.grad_accum_steps,
         )
         if norm.batch_renorm:
             return BatchRenormalization(momentum=momentum, epsilon=norm.epsilon, name=name)
         if norm.group_norm:
             return keras.layers.GroupNormalization(groups=8, epsilon=norm.epsilon, name=name)
-        return keras.layers.BatchNormalization(momentum=momentum, epsilon=norm.epsilon, name=name)
+        return keras.layers.BatchNormalization(
+            momentum=momentum, epsilon=norm.epsilon, synchronized=n_devices > 1, name=name
+        )
 
     def get_config(self) -> dict[str, Any]:
         # Where the data lay does not belong to the model.

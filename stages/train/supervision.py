@@ -31,7 +31,7 @@ DEVICE_ARRAYS = (
 
 
 class StepLosses(NamedTuple):
-    """Scalars.
+    """Scalars. Where several devices share a batch, each one's part of them: they add up.
 
     Attributes:
         total: what is minimised.
@@ -55,8 +55,10 @@ def step_losses(
     optimizer_step: tf.Tensor,
     seed: int,
     training: bool = True,
+    n_drawn: int | None = None,
+    batch_statistics: bool = True,
 ) -> StepLosses:
-    """Losses of one batch.
+    """Losses of one batch, or of a part of one.
 
     Args:
         model: the localizer.
@@ -66,11 +68,58 @@ def step_losses(
         optimizer_step: int64 scalar; decides when full perspective begins.
         seed: of flips and mixing weights.
         training: False: no flips, mix ½, running statistics.
+        n_drawn: examples of the whole batch, of which `slot` says which are here; None: this is it.
+        batch_statistics: False: the network runs as at inference (`finetune_in_inference_mode`).
+    """
+    if training and model.query_points is not None:
+        batch = model.query_points.complete(
+            batch, kinds=kinds, seed=seed, step=step, n_drawn=n_drawn
+        )
+    coords3d, uncert = predict_absolute(
+        model,
+        batch,
+        kinds=kinds,
+        step=step,
+        optimizer_step=optimizer_step,
+        seed=seed,
+        training=training,
+        n_drawn=n_drawn,
+        batch_statistics=batch_statistics,
+    )
+    return _compare(model, batch, coords3d, uncert, kinds=kinds, step=step)
+
+
+def predict_absolute(
+    model: LocalizerModel,
+    batch: Mapping[str, tf.Tensor],
+    *,
+    kinds: Mapping[Kind, slice],
+    step: tf.Tensor,
+    optimizer_step: tf.Tensor,
+    seed: int,
+    training: bool,
+    n_drawn: int | None = None,
+    batch_statistics: bool = True,
+) -> tuple[tf.Tensor, tf.Tensor]:
+    """Points in camera space (N, P, 3), metres, and their uncertainty (N, P), metres.
+
+    Reconstructed as in training: from the points whose truth says that they can be relied on.
+    Arguments as in `step_losses`.
     """
     settings = model.settings
     n_examples = batch["image"].shape[0]
-    flipped, mix = _draws(n_examples, seed=seed, step=step, settings=settings, training=training)
-    predicted = _predict(model, batch, kinds=kinds, flipped=flipped, training=training)
+    flipped, mix = _draws(
+        n_examples if n_drawn is None else n_drawn,
+        seed=seed,
+        step=step,
+        settings=settings,
+        training=training,
+    )
+    if n_drawn is not None:
+        flipped, mix = (tf.gather(drawn, batch["slot"]) for drawn in (flipped, mix))
+    predicted = _predict(
+        model, batch, kinds=kinds, flipped=flipped, training=training and batch_statistics
+    )
 
     has_3d_truth = np.zeros(n_examples, bool)
     for kind in WITH_3D_TRUTH:
@@ -99,7 +148,7 @@ def step_losses(
         how=TRAINING,
         head=settings.head,
     )
-    return _compare(model, batch, coords3d, predicted.uncert, kinds=kinds, step=step)
+    return coords3d, predicted.uncert
 
 
 def _draws(n_examples, *, seed, step, settings, training):  # type: ignore[no-untyped-def]
@@ -206,6 +255,7 @@ def _compare(
         else:
             losses[kind] = loss_with_2d_truth(batch["coords2d"][part], coords3d[part], **shared)
     regularization = tf.add_n(model.losses) if model.losses else tf.zeros([])
+    regularization /= tf.distribute.get_strategy().num_replicas_in_sync
     total = total_loss(
         **losses, regularization=regularization, loss=settings.loss, check_finite=False
     )

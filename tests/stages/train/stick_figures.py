@@ -64,6 +64,8 @@ class StickSplit:
         return self.arrays[name]
 
     def blobs(self, name: str, rows: npt.NDArray[np.int64]) -> list[bytes]:
+        if name == "image_path":
+            return [f"{self.name}/{row}.jpg".encode() for row in rows]
         assert name == "image"
         self.rows_read.extend(int(row) for row in rows)
         return [self.images[row] for row in rows]
