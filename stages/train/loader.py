@@ -91,13 +91,14 @@ class BatchMaker:
     def __init__(
         self,
         sources: Sequence[Source],
-        kinds: Sequence[KindOrder],
         reader: ExampleReader,
         *,
+        batch: BatchSettings,
         seed: int,
     ) -> None:
-        self._sources, self._kinds, self._reader = tuple(sources), tuple(kinds), reader
-        self._seed = seed
+        self._sources, self._reader, self._seed = tuple(sources), reader, seed
+        counts = kind_counts(batch, sources).items()
+        self._kinds = [_kind_order(sources, k, count=n, batch=batch) for k, n in counts if n]
         self._orders = [SourceOrder(len(s), seed=_seed_of(s, seed)) for s in sources]
 
     def examples(self, batch: int) -> tuple[Integers, Integers]:
@@ -113,9 +114,12 @@ class BatchMaker:
 
     def __call__(self, batch: int) -> Batch:
         which, positions = self.examples(batch)
-        rng = np.random.Generator(np.random.Philox(key=[self._seed, batch]))
-        draws = self._reader.draw(self._sources, which, rng)
+        draws = self._reader.draw(self._sources, which, self.generator(batch))
         return self._reader.read(self._sources, which, positions, draws=draws)
+
+    def generator(self, batch: int) -> np.random.Generator:
+        """What the draws of a batch come from."""
+        return np.random.Generator(np.random.Philox(key=[self._seed, batch]))
 
 
 class BatchStream(Iterator[Batch]):
@@ -155,6 +159,7 @@ def training_stream(
     batch: BatchSettings,
     data: DataSettings,
     seed: int,
+    n_batches: int = ENDLESS,
 ) -> BatchStream:
     """The training batches of these sources, from the first one on.
 
@@ -167,25 +172,20 @@ def training_stream(
         batch: examples per kind and weights of the sources.
         data: threads and look-ahead.
         seed: decides order and augmentation.
+        n_batches: after so many the stream ends; for measurements.
 
     Raises:
         ConfigError: there is nothing to train from.
     """
     counts = kind_counts(batch, sources)
-    orders: list[KindOrder] = []
-    kinds: dict[Kind, slice] = {}
-    start = 0
-    for kind, count in counts.items():
-        kinds[kind] = slice(start, start + count)
-        start += count
-        if count:
-            orders.append(_kind_order(sources, kind, count=count, batch=batch))
+    ends = np.cumsum(list(counts.values())).tolist()
+    kinds = {k: slice(end - n, end) for (k, n), end in zip(counts.items(), ends, strict=True)}
     cv2.setNumThreads(1)
-    maker = BatchMaker(sources, orders, reader, seed=seed)
-    batches = grain.MapDataset.range(ENDLESS).map(maker)
+    maker = BatchMaker(sources, reader, batch=batch, seed=seed)
+    batches = grain.MapDataset.range(n_batches).map(maker)
     ahead = max(data.loader_threads, math.ceil(data.prefetch_batches))
     options = grain.ReadOptions(num_threads=data.loader_threads, prefetch_buffer_size=ahead)
-    return BatchStream(batches.to_iter_dataset(options), kinds=kinds, batch_size=start)
+    return BatchStream(batches.to_iter_dataset(options), kinds=kinds, batch_size=ends[-1])
 
 
 def _kind_order(
