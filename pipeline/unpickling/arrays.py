@@ -7,6 +7,7 @@ joined and decoded at once: a data set has hundreds of thousands of small arrays
 from __future__ import annotations
 
 from collections.abc import Hashable, Sequence
+from operator import itemgetter
 from typing import Any, TypeAlias, TypeVar, cast
 
 import numpy as np
@@ -20,6 +21,7 @@ NUMBERS = "fiu"
 INTEGERS = "iu"
 
 _RAW_TYPES = {bytes, bytearray}
+_FIRST, _SECOND = itemgetter(0), itemgetter(1)
 
 Rows: TypeAlias = npt.NDArray[np.intp] | slice
 
@@ -219,17 +221,13 @@ def _arrays_among(
 def _unpaired(
     values: Sequence[object],
 ) -> tuple[Sequence[bytes], Sequence[ArrayKind]] | None:
-    """Raw bytes and kinds of values that are arrays without exception, else None.
-
-    Each value is touched once: what costs here is memory that is far away, not instructions.
-    """
-    raws: list[bytes] = []
-    array_kinds: list[ArrayKind] = []
+    """Raw bytes and kinds of values that are arrays without exception, else None."""
+    pairs = cast(Sequence[tuple[bytes, ArrayKind]], values)
     try:
-        for raw, kind in cast(Sequence[tuple[bytes, ArrayKind]], values):
-            raws.append(raw)
-            array_kinds.append(kind)
-    except (TypeError, ValueError):  # not a pair
+        if set(map(len, pairs)) != {2}:
+            return None
+        raws, array_kinds = list(map(_FIRST, pairs)), list(map(_SECOND, pairs))
+    except (TypeError, KeyError):  # not a pair
         return None
     # Only an array pairs anything with an ArrayKind, so the type of the pair does not matter.
     if set(map(type, array_kinds)) == {ArrayKind} and set(map(type, raws)) <= _RAW_TYPES:
