@@ -1,3 +1,4 @@
-"""Finding wrong labels: measured figures (bones, sides, reprojection, outlines, pictures), collected
-from a store (scan, sampled), judged against thresholds (checks), written as a page and as metrics (run).
+"""Finding wrong labels: what is measured (bones, sides, reprojection, outlines, pictures), over a
+whole store (scan) and closely in a sample (closeup), judged against thresholds (checks, findings),
+written as a page and as metrics (page, run).
 """

@@ -1,7 +1,8 @@
 """Bones: lengths that a body cannot have tell of wrong units, shuffled joints and single errors.
 
-A bone keeps its length while the body moves, so within one dataset the length of each bone, measured
-in the size of its owner, hardly varies. In 2D a bone looks shorter than it is but never longer.
+A bone keeps its length while the body moves, so within one dataset the length of each bone,
+measured in the size of its owner, hardly varies. In 2D a bone looks shorter than it is but never
+longer.
 """
 
 from __future__ import annotations

@@ -32,7 +32,8 @@ def histogram(
         return ""
     first, last = (float(v) for v in np.percentile(values, [0.5, 99.5]))
     for bound in (low, high):
-        if bound is not None and first - (last - first) <= bound <= last + (last - first):
+        reach = 0.4 * (last - first)
+        if bound is not None and first - reach <= bound <= last + reach:
             first, last = min(first, bound), max(last, bound)
     margin = max((last - first) * 0.04, abs(last) * 1e-3, 1e-9)
     start, stop = first - margin, last + margin
@@ -48,31 +49,31 @@ def histogram(
         is_beyond = (low is not None and middle < low) or (high is not None and middle > high)
         bars.append(
             f'<rect class="{"bad" if is_beyond else "bar"}" x="{x + 0.5:.1f}" '
-            f'y="{body - height:.1f}" width="{_WIDTH / _BINS - 1:.1f}" height="{height:.1f}" rx="1">'
-            f"<title>{count} near {_short(middle)}{html.escape(unit)}</title></rect>"
+            f'y="{body - height:.1f}" width="{_WIDTH / _BINS - 1:.1f}" '
+            f'height="{height:.1f}" rx="1">'
+            f"<title>{count} near {_short(middle)}{_escaped(unit)}</title></rect>"
         )
 
     def place(value: float) -> float:
         return (value - start) / (stop - start) * _WIDTH
 
     median = float(np.median(values))
-    lines = [
-        f'<line class="median" x1="{place(median):.1f}" x2="{place(median):.1f}" y1="0" y2="{body}"/>'
-    ]
+    lines = [_upright("median", place(median), body)]
     lines += [
-        f'<line class="bound" x1="{place(b):.1f}" x2="{place(b):.1f}" y1="0" y2="{body}"/>'
-        for b in (low, high)
-        if b is not None and start <= b <= stop
+        _upright("bound", place(bound), body)
+        for bound in (low, high)
+        if bound is not None and start <= bound <= stop
     ]
-    texts = (
-        f'<text x="0" y="{_HEIGHT - 3}">{_short(first)}{html.escape(unit)}</text>'
-        f'<text x="{_WIDTH}" y="{_HEIGHT - 3}" text-anchor="end">{_short(last)}{html.escape(unit)}</text>'
+    texts = "".join(
+        f'<text x="{x}" y="{_HEIGHT - 3}" text-anchor="{anchor}">{_short(value)}{_escaped(unit)}'
+        "</text>"
+        for x, anchor, value in ((0, "start", first), (_WIDTH, "end", last))
     )
     label = f"{title}: median {_short(median)}{unit}, {len(values)} values"
     return (
-        f'<figure class="chart"><figcaption><b>{html.escape(title)}</b>'
-        f"<span>median {_short(median)}{html.escape(unit)}</span></figcaption>"
-        f'<svg viewBox="0 0 {_WIDTH} {_HEIGHT}" role="img" aria-label="{html.escape(label)}">'
+        f'<figure class="chart"><figcaption><b>{_escaped(title)}</b>'
+        f"<span>median {_short(median)}{_escaped(unit)}</span></figcaption>"
+        f'<svg viewBox="0 0 {_WIDTH} {_HEIGHT}" role="img" aria-label="{_escaped(label)}">'
         f'{"".join(bars)}{"".join(lines)}<line class="axis" x1="0" x2="{_WIDTH}" y1="{body}" '
         f'y2="{body}"/>{texts}</svg></figure>'
     )
@@ -81,11 +82,19 @@ def histogram(
 def bars(shares: Mapping[str, float], *, title: str) -> str:
     """A list of names with a bar each, for shares between 0 and 1."""
     rows = "".join(
-        f'<li><span>{html.escape(name)}</span><i><b style="width:{100 * share:.1f}%"></b></i>'
+        f'<li><span>{_escaped(name)}</span><i><b style="width:{100 * share:.1f}%"></b></i>'
         f"<em>{_percent(share)}</em></li>"
         for name, share in shares.items()
     )
-    return f'<div class="bars"><h4>{html.escape(title)}</h4><ul>{rows}</ul></div>'
+    return f'<div class="bars"><h4>{_escaped(title)}</h4><ul>{rows}</ul></div>'
+
+
+def _upright(kind: str, x: float, height: float) -> str:
+    return f'<line class="{kind}" x1="{x:.1f}" x2="{x:.1f}" y1="0" y2="{height}"/>'
+
+
+def _escaped(words: str) -> str:
+    return html.escape(words)
 
 
 def _percent(share: float) -> str:

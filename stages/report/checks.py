@@ -56,7 +56,8 @@ EXAMPLE_CHECKS = (
         "swapped_sides",
         "handedness",
         "Left and right are swapped",
-        "Toes, knees, nose and elbows lie before or behind the body where anatomy and this dataset's "
+        "Toes, knees, nose and elbows lie before or behind the body where anatomy and this "
+        "dataset's "
         "own people have them: 1. Swapping the sides turns that round: −1.",
         "Joint names of another convention; a picture that was mirrored without its labels; "
         "camera coordinates of the wrong handedness.",
@@ -75,7 +76,8 @@ EXAMPLE_CHECKS = (
         "odd_bones",
         "bone_factor",
         "Bones of impossible length",
-        "The factor by which the worst bone differs from what this dataset's bones and the person's "
+        "The factor by which the worst bone differs from what this dataset's bones and the "
+        "person's "
         "size lead one to expect.",
         "Joints mixed up, one joint annotated at a wrong place, one twin on the wrong side.",
         unit="×",
@@ -85,7 +87,8 @@ EXAMPLE_CHECKS = (
         "odd_bones_2d",
         "bone_factor_2d",
         "Bones too long for the person",
-        "A bone seen at a slant looks short, never long: its length in the picture over the longest "
+        "A bone seen at a slant looks short, never long: its length in the picture over the "
+        "longest "
         "it usually has here, both in box diagonals.",
         "Joints mixed up, joints of another person, a box at another resolution.",
         unit="×",
@@ -96,7 +99,8 @@ EXAMPLE_CHECKS = (
         "body_m",
         "Not the size of a person",
         "Ankle to knee to hip, and on to the shoulders, along the bones: some 1.3 m of an adult.",
-        "Millimetres, centimetres or inches taken for metres (a factor of 1000, 100 or 39), or a scale "
+        "Millimetres, centimetres or inches taken for metres (a factor of 1000, 100 or 39), or "
+        "a scale "
         "applied twice.",
         unit=" m",
         low="least_body_m",
@@ -145,7 +149,8 @@ EXAMPLE_CHECKS = (
         "box_misplaced",
         "box_offset",
         "The box is not where the points are",
-        "Distance between the middle of the visible joints and the middle of the box, in box diagonals.",
+        "Distance between the middle of the visible joints and the middle of the box, in box "
+        "diagonals.",
         "The wrong camera, labels of another picture, a box at another resolution.",
         high="most_box_offset",
     ),
@@ -198,7 +203,8 @@ EXAMPLE_CHECKS = (
         "outline_contrast",
         "The mask's outline is not in the picture",
         "How much faster the picture changes along the mask's outline than beside it: 1 is chance.",
-        "Pictures off by one, a mask of somebody else; or a person hardly set off from what is behind.",
+        "Pictures off by one, a mask of somebody else; or a person hardly set off from what is "
+        "behind.",
         unit="×",
         low="least_outline_contrast",
         limit="most_faint_outlines",
@@ -207,9 +213,10 @@ EXAMPLE_CHECKS = (
         "surface_sides",
         "surface_sides",
         "Joints and surface points disagree on left and right",
-        "Cosine between the way from right to left among the joints and among the surface points.",
+        "Surface points of arms and legs lie at the joints of their own side: 1; at those of "
+        "the other: −1.",
         "The sides of the joints or of the surface points are swapped.",
-        low="least_surface_cosine",
+        low="least_surface_sides",
         limit="most_surface_suspects",
     ),
     ExampleCheck(
@@ -273,7 +280,8 @@ DATASET_CHECKS = (
     DatasetCheck(
         "asymmetry_2d",
         "Left and right bones differ in length",
-        "Largest difference between the lengths that a left bone and its right twin reach in pictures.",
+        "Largest difference between the lengths that a left bone and its right twin reach in "
+        "pictures.",
         "Joints in another order than their names; a wrong left/right map.",
         quantity="bone_factor_2d",
         high="most_asymmetry_2d",
@@ -308,7 +316,8 @@ DATASET_CHECKS = (
     DatasetCheck(
         "near_foot_lower",
         "Left and right are swapped throughout",
-        "Share of people, seen from the side, whose foot on the camera's side is the lower one in the "
+        "Share of people, seen from the side, whose foot on the camera's side is the lower one "
+        "in the "
         "picture. Cameras look down a little, so it mostly is; told over many examples only.",
         "Joint names of another convention; mirrored pictures.",
         low="least_near_foot",
@@ -316,7 +325,8 @@ DATASET_CHECKS = (
     DatasetCheck(
         "frontal_eyes",
         "Left and right eyes are swapped throughout",
-        "Share of faces whose left eye stands to the right in the picture, as in faces that look at "
+        "Share of faces whose left eye stands to the right in the picture, as in faces that "
+        "look at "
         "the camera; about a half where eyes seen from behind are annotated too.",
         "Joint names of another convention; mirrored pictures.",
         low="least_frontal_eyes",
@@ -324,7 +334,8 @@ DATASET_CHECKS = (
     DatasetCheck(
         "lens_preference",
         "Points fit better without the lens",
-        "Share of the examples with lens distortion whose joints lie deeper in the mask if it is left out.",
+        "Share of the examples with lens distortion whose joints lie deeper in the mask if it "
+        "is left out.",
         "Pictures that were undistorted already, with the coefficients kept.",
         high="most_lens_preference",
     ),
@@ -339,7 +350,8 @@ DATASET_CHECKS = (
         "duplicates",
         "The same picture under several names",
         "Share of the examples whose picture equals, byte by byte, one of another name.",
-        "Frames copied to fill gaps, a placeholder picture, pictures off by one at the end of a take.",
+        "Frames copied to fill gaps, a placeholder picture, pictures off by one at the end of "
+        "a take.",
         quantity="duplicates",
         high="most_duplicates",
     ),

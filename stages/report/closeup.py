@@ -24,6 +24,7 @@ Floats = npt.NDArray[np.float64]
 _REACH = 0.03  # box diagonals: joints this close to the mask count as on it
 _LEAST_SHIFT_PX = 2.0  # a lens that moves the joints by less leaves nothing to compare
 _MOST_MASK_PIXELS = 120_000
+_LEAST_LIMB_POINTS = 6
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +85,7 @@ def _on_mask(
     scaled = (pixels + 0.5) * factor - 0.5
     share = share_in_mask(scaled, outside, reach_px=_REACH * diagonal * factor)
     numbers = {"share_on_mask": share}
-    if one["distortion"].any():
+    if "coords3d" in one and one["distortion"].any():
         plain = undistorted_pixels(pixels, one["coords3d"], intrinsics=one["intrinsics"])
         shift = np.nanmedian(np.abs(plain - pixels)) if np.isfinite(pixels).any() else 0.0
         if shift > _LEAST_SHIFT_PX:
@@ -99,34 +100,40 @@ def _on_mask(
 def surface_sides(
     joints: Floats, one: dict[str, Any], reference: Reference, body: BodyMesh
 ) -> float:
-    """Cosine between the way from right to left among joints and among surface points.
+    """1 if surface points of the limbs lie at the joints of their own side, -1 if at the other's.
 
-    NaN where one of the ways is short: people seen from the side.
+    Limbs that cross or hide each other weigh little: a point counts by how much nearer one side's
+    joints are. NaN where there are too few points on the limbs, or the body is another one.
     """
     validity = one["point_validity"]
     triangles, weights = one["surface_vertices"][validity], one["surface_weights"][validity]
-    if len(triangles) < 8 or not body.has(triangles):
+    if len(triangles) < 8 or not body.has(triangles) or not reference.bodies:
         return float("nan")
-    across = np.einsum("mv,mv->m", body.vertices[triangles][..., 0], weights)
-    points = one["coords2d"][validity].astype(np.float64)
-    width = float(np.ptp(body.vertices[:, 0]))
-    left, right = points[across > 0.03 * width], points[across < -0.03 * width]
-    names, mirror = reference.skeleton.joint_names, reference.skeleton.mirror
-    present = np.isfinite(joints[:, 0])
-    pairs = [
-        (i, mirror[i])
-        for i, name in enumerate(names)
-        if name.startswith("l") and mirror[i] != i and present[i] and present[mirror[i]]
-    ]
-    if min(len(left), len(right)) < 4 or len(pairs) < 3:
-        return float("nan")
-    first, second = np.array(pairs).T
-    of_joints = (joints[first] - joints[second]).mean(axis=0)
-    of_surface = left.mean(axis=0) - right.mean(axis=0)
-    lengths = np.linalg.norm(of_joints), np.linalg.norm(of_surface)
-    if min(lengths) < 0.06 * np.linalg.norm(one["bbox"][2:]):
-        return float("nan")
-    return float(of_joints @ of_surface / lengths[0] / lengths[1])
+    places = np.einsum("mvc,mv->mc", body.vertices[triangles], weights)
+    low, high = body.vertices.min(axis=0), body.vertices.max(axis=0)
+    across = (places[:, 0] - (low + high)[0] / 2) / (high - low)[0]  # left is positive
+    above = (places[:, 1] - low[1]) / (high - low)[1]
+    at = reference.bodies[0].joints
+    pixels = one["coords2d"][validity].astype(np.float64)
+    lead, total, n_points = 0.0, 0.0, 0
+    for on_limb, roles in (
+        ((above < 0.4) & (np.abs(across) > 0.015), ("kne", "ank")),
+        (np.abs(across) > 0.22, ("elb", "wri")),
+    ):
+        if not all(side + role in at for side in "lr" for role in roles) or not on_limb.any():
+            continue
+        left, right = (_nearest(pixels[on_limb], joints[[at[s + r] for r in roles]]) for s in "lr")
+        nearer = np.where(across[on_limb] > 0, right - left, left - right)
+        known = np.isfinite(nearer)
+        lead += float(nearer[known].sum())
+        total += float(np.abs(nearer[known]).sum())
+        n_points += int(known.sum())
+    return lead / total if n_points >= _LEAST_LIMB_POINTS and total > 0 else float("nan")
+
+
+def _nearest(pixels: Floats, joints: Floats) -> Floats:
+    """From each pixel (m, 2) to the nearest of some joints (k, 2), (m,); NaN if one is missing."""
+    return np.asarray(np.linalg.norm(pixels[:, None] - joints, axis=2).min(axis=1))
 
 
 def _mean_depth(depth: npt.NDArray[Any], pixels: Floats) -> float:

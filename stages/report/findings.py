@@ -69,7 +69,14 @@ def judge(scan: Scan, settings: ReportSettings) -> tuple[Figure, ...]:
         *(_of_dataset(check, scan, settings) for check in DATASET_CHECKS),
     ]
     found = [figure for figure in figures if figure is not None]
-    return tuple(sorted(found, key=lambda figure: not figure.is_breach))
+    return tuple(sorted(found, key=_urgency))
+
+
+def _urgency(figure: Figure) -> tuple[bool, float]:
+    """Breaches first; among them figures of the whole dataset, then those that concern the most."""
+    if not figure.is_breach:
+        return True, 0.0
+    return False, -figure.value if figure.example_bound else -1.0
 
 
 def _of_examples(check: ExampleCheck, scan: Scan, settings: ReportSettings) -> Figure | None:
@@ -119,7 +126,8 @@ def _of_dataset(check: DatasetCheck, scan: Scan, settings: ReportSettings) -> Fi
 def _in_words(low: float | None, high: float | None, unit: str) -> str:
     if low is not None and high is not None:
         return f"outside {low:g} to {high:g}{unit}"
-    return f"below {low:g}{unit}" if low is not None else f"above {high:g}{unit}"
+    bound = f"below {low:g}{unit}" if low is not None else f"above {high:g}{unit}"
+    return bound.replace("-", "−")
 
 
 def _unit_hint(median_m: float, scan: Scan, check: ExampleCheck) -> str:
@@ -162,7 +170,8 @@ def to_json(figures: tuple[Figure, ...], scan: Scan) -> dict[str, Any]:
 def breach_lines(by_store: Mapping[str, tuple[Figure, ...]]) -> list[str]:
     """One line for each finding, for people."""
     return [
-        f"{name}: {figure.title.lower()}: {written(figure)}, allowed is {allowed(figure)} [{figure.key}]"
+        f"{name}: {figure.title.lower()}: {written(figure)}, allowed is {allowed(figure)} "
+        f"[{figure.key}]"
         for name, figures in by_store.items()
         for figure in figures
         if figure.is_breach

@@ -75,7 +75,7 @@ def _bones(
         out = {"bone_factor_2d": np.where(highest > 0, highest, np.nan)}
     names = reference.skeleton.joint_names
     labels = [f"{names[i]} to {names[j]}" for i, j in edges] or [""]
-    return out, dict.fromkeys(out, [labels[w] for w in worst.tolist()])
+    return out, {name: [labels[w] for w in worst.tolist()] for name in out}
 
 
 def _in_space(columns: Columns, reference: Reference, sizes: Floats) -> dict[str, Floats]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import html
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,9 +13,10 @@ import numpy as np
 from stages.report import charts
 from stages.report.findings import Figure, allowed, written
 from stages.report.scan import Scan
-from stages.report.stylesheet import STYLESHEET
 from stages.report.tally import Suspect
+from stages.view import palette
 
+_STYLESHEET = Path(__file__).with_name("page.css")
 _KINDS = {
     "kp3d": "3D joints",
     "param": "3D joints and body parameters",
@@ -37,7 +39,7 @@ _HISTOGRAMS = (
     ("share_in_box", "Joints in the box (share)", ""),
     ("share_on_mask", "Joints on the mask (share)", ""),
     ("outline_contrast", "Mask's outline in the picture (contrast)", "×"),
-    ("surface_sides", "Sides of joints and surface (cosine)", ""),
+    ("surface_sides", "Surface points at joints of their side", ""),
     ("brightness", "Brightest hundredth of the picture", ""),
 )
 
@@ -81,14 +83,32 @@ def make_page(chapters: Sequence[Chapter]) -> str:
         '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
         '<meta name="color-scheme" content="light dark">'
-        f"<title>Labels: {_text(verdict.lower())}</title><style>{STYLESHEET}</style></head><body>"
+        f"<title>Labels: "
+        f"{_text(verdict.lower())}</title><style>{_STYLESHEET.read_text(encoding='utf-8')}</style></head><body>"
         f"<header><p class=kicker>poseshard label report</p><h1>{verdict}</h1>"
         f"<p class=lead>{n_examples:,} usable examples in {len(chapters)} "
-        f"dataset{'s' if len(chapters) != 1 else ''}. A finding is a figure beyond its threshold; it "
+        f"dataset{'s' if len(chapters) != 1 else ''}. A finding is a figure beyond its "
+        f"threshold; it "
         "shows where to look, and the pictures below it are the examples that are furthest off. "
         "Thresholds are in <code>params.yaml</code> under <code>report</code>.</p>"
-        f"<nav>{cards}</nav></header><main>{body}</main></body></html>\n"
+        f"<nav>{cards}</nav>{_colour_key()}</header><main>{body}</main></body></html>\n"
     )
+
+
+def _colour_key() -> str:
+    """What the colours in the drawn examples mean: the viewer's own."""
+    items = "".join(
+        f'<span><i style="background:rgb{colour}"></i>{name}</span>'
+        for name, colour in (
+            ("left", palette.LEFT),
+            ("right", palette.RIGHT),
+            ("middle", palette.MIDDLE),
+            ("box", palette.BOX),
+            ("mask", palette.MASK),
+            ("root", palette.ROOT),
+        )
+    )
+    return f"<p class=key>In the pictures: {items}</p>"
 
 
 def _card(chapter: Chapter) -> str:
@@ -120,12 +140,15 @@ def _finding(chapter: Chapter, figure: Figure) -> str:
             f"{figure.n_suspects:,} of {figure.n_examined:,} examples: "
             f"{_text(figure.example_bound)}"
         )
+        if figure.n_suspects > len(figure.suspects):
+            count += f"; the worst {len(figure.suspects)} are shown"
     else:
         count = f"over {figure.n_examined:,} examples"
+    of_what = "<small>of the examples</small>" if figure.example_bound else ""
     hint = f"<p class=hint>{_text(figure.hint)}</p>" if figure.hint else ""
     return (
         f'<article class=finding id="{_anchor(chapter.name)}-{figure.key}">'
-        f"<div class=numbers><strong>{_text(written(figure))}</strong>"
+        f"<div class=numbers><strong>{_text(written(figure))}</strong>{of_what}"
         f"<span>allowed: {_text(allowed(figure))}</span><small>{count}</small></div>"
         f"<div class=words><h3>{_text(figure.title)}</h3><p>{_text(figure.meaning)}</p>{hint}"
         f"<p class=causes><b>Likely causes.</b> {_text(figure.causes)}</p></div>"
@@ -164,7 +187,8 @@ def _all_figures(chapter: Chapter) -> str:
     )
     return (
         f"<details><summary>All {len(chapter.figures)} figures beside their thresholds</summary>"
-        "<div class=scroll><table><thead><tr><th>What would be wrong</th><th>figure</th><th>allowed</th>"
+        "<div class=scroll><table><thead><tr><th>What would be "
+        "wrong</th><th>figure</th><th>allowed</th>"
         f"<th>examples</th></tr></thead><tbody>{rows}</tbody></table></div></details>"
     )
 
@@ -205,7 +229,8 @@ def _contents(chapter: Chapter) -> str:
     shares = {n: float(v) / n_usable for n, v in zip(joints, scan.validity, strict=True)}
     return (
         "<details><summary>Examples, joints and bones</summary>"
-        f"<div class=scroll><table><thead><tr><th>split</th>{head}</tr></thead><tbody>{rows}</tbody>"
+        f"<div "
+        f"class=scroll><table><thead><tr><th>split</th>{head}</tr></thead><tbody>{rows}</tbody>"
         f"</table></div>{charts.bars(shares, title='Examples in which a joint is valid')}"
         f"{_bones(chapter)}</details>"
     )
@@ -225,7 +250,8 @@ def _bones(chapter: Chapter) -> str:
         differs = f"{200 * abs(usual[n] - other) / (usual[n] + other):.1f} %" if twin >= 0 else ""
         spread = f"{100 * model.spread[n]:.0f} %" if reference.is_3d else ""
         rows.append(
-            f"<tr><td>{_text(names[i])} – {_text(names[j])}</td><td>{factor * usual[n]:.1f}{unit}</td>"
+            f"<tr><td>{_text(names[i])} – "
+            f"{_text(names[j])}</td><td>{factor * usual[n]:.1f}{unit}</td>"
             f"<td>{spread}</td><td>{differs}</td></tr>"
         )
     what = "median" if reference.is_3d else "longest usual, of the box diagonal"
@@ -239,10 +265,13 @@ def _bones(chapter: Chapter) -> str:
 def _looked_at(chapter: Chapter) -> str:
     sampled = chapter.scan.sampled
     return (
-        f"<p class=sub>Columns and picture files: all {chapter.scan.n_usable:,} usable examples. What is "
-        f"usual was learnt from {sampled['reference']:,}, masks were compared in {sampled['masks']:,} and "
+        f"<p class=sub>Columns and picture files: all {chapter.scan.n_usable:,} usable "
+        f"examples. What is "
+        f"usual was learnt from {sampled['reference']:,}, masks were compared in "
+        f"{sampled['masks']:,} and "
         f"pictures decoded in {sampled['pictures']:,} of them, drawn by seed. "
-        f"{chapter.scan.n_near_copies:,} of the decoded pictures look nearly like another of them.</p>"
+        f"{chapter.scan.n_near_copies:,} of the decoded pictures look nearly like another of "
+        f"them.</p>"
     )
 
 

@@ -89,7 +89,7 @@ def likeness_bits(picture: Picture) -> npt.NDArray[np.bool_]:
     return (small[:, 1:] > small[:, :-1]).ravel()
 
 
-def near_copies(bits: npt.NDArray[np.bool_], *, most_differing: int = 4) -> npt.NDArray[np.int64]:
+def near_copies(bits: npt.NDArray[np.bool_], *, most_differing: int = 2) -> npt.NDArray[np.int64]:
     """For each picture the number of another that looks like it, -1 if none does, (n,).
 
     Args:

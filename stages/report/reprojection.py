@@ -110,7 +110,7 @@ def share_in_mask(pixels: Floats, distance: npt.NDArray[Any], *, reach_px: float
     """
     height, width = distance.shape
     near = np.round(np.nan_to_num(pixels, nan=-1.0)).clip(-1, 1e6).astype(np.int64)
-    inside = (near >= 0).all(axis=1) & (near < [width, height]).all(axis=1)
+    inside: Bools = np.all((near >= 0) & (near < [width, height]), axis=1)
     if inside.sum() < 3:
         return float("nan")
     x, y = near[inside].T
@@ -121,8 +121,8 @@ def _extent(pixels: Floats, sizes: Floats) -> tuple[Floats, Floats, Bools]:
     """Corners (N, 2) of the joints, cut to the picture, and whether at least three lie inside."""
     limits = np.where(np.isfinite(sizes), sizes, np.inf)[:, None]
     with np.errstate(invalid="ignore"):
-        inside = ((pixels >= 0) & (pixels <= limits)).all(axis=2)
-    is_seen = inside.sum(axis=1) >= 3
+        inside: Bools = np.all((pixels >= 0) & (pixels <= limits), axis=2)
+    is_seen: Bools = np.sum(inside, axis=1) >= 3
     kept = np.where(inside[..., None], pixels, np.nan)
     low, high = np.zeros((2, len(pixels), 2))
     if is_seen.any():

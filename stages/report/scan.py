@@ -1,7 +1,7 @@
 """One pass over a store, block by block, then a closer look at a seeded sample of its pictures.
 
-What is kept is counts, bounded samples, the worst suspects, and 17 bytes per example that tell equal
-pictures apart.
+What is kept is counts, bounded samples, the worst suspects, and some 40 bytes per example by which
+equal pictures and cameras are found.
 """
 
 from __future__ import annotations
@@ -196,10 +196,16 @@ def _scan_columns(store: Store, scan: Scan, settings: ReportSettings, bar: tqdm[
             rows_seen.append(rows)
             cameras.append(_camera_digests(columns))
     if scan.n_usable:
-        everything = [np.concatenate(part) for part in (contents, sources, splits, rows_seen)]
-        _add_copies(scan, *everything, names=list(store.splits))
-        matrices, lenses = (np.concatenate([c[i] for c in cameras]) for i in (0, 1))
-        _add_half_used_lens(scan, matrices, lenses)
+        _add_copies(
+            scan,
+            np.concatenate(contents),
+            np.concatenate(sources),
+            np.concatenate(splits),
+            np.concatenate(rows_seen),
+            names=list(store.splits),
+        )
+        matrices, lenses = zip(*cameras, strict=True)
+        _add_half_used_lens(scan, np.concatenate(matrices), np.concatenate(lenses))
 
 
 def _tally_block(
@@ -220,7 +226,7 @@ def _tally_block(
     scan.validity += columns[joint_columns(scan.reference.kind)[1]].sum(axis=0)
     scan.n_usable += len(rows)
     if np.isfinite(sizes).any():  # a store without pictures lacks no header
-        missing = (~np.isfinite(sizes)).any(axis=1).astype(np.float64)
+        missing = np.asarray(np.isnan(sizes).any(axis=1), np.float64)
         scan.tallies["header_missing"].add(split, rows, missing)
 
 
@@ -243,8 +249,9 @@ def _camera_digests(
 ) -> tuple[pictures.Digests, npt.NDArray[np.bool_]]:
     matrices = columns["intrinsics"]
     has_camera = matrices[:, 2, 2] != 0
-    digests = pictures.digests_of([m.tobytes() if h else b"" for m, h in zip(matrices, has_camera)])
-    return digests, columns["distortion"].any(axis=1)
+    digests = pictures.digests_of([matrix.tobytes() for matrix in matrices])
+    is_distorted: npt.NDArray[np.bool_] = np.any(columns["distortion"] != 0, axis=1)
+    return np.where(has_camera, digests, np.uint64(0)), is_distorted
 
 
 def _add_copies(

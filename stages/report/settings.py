@@ -30,7 +30,7 @@ class SuspectBounds:
         least_outline_contrast: change along the mask's outline over that beside it.
         least_brightness: grey level that the brightest hundredth of a picture must reach.
         least_picture_spread: standard deviation of a picture's grey levels.
-        least_surface_cosine: between right to left of the joints and of the surface points.
+        least_surface_sides: 1 if surface points lie at the joints of their side, -1 if not.
         most_points_behind: the camera, of one example.
         most_mask_difference: pixels between the sizes of mask and picture.
         most_headers_missing: pictures of an example whose size cannot be read.
@@ -57,7 +57,7 @@ class SuspectBounds:
     least_outline_contrast: float = 1.15
     least_brightness: float = 30.0
     least_picture_spread: float = 4.0
-    least_surface_cosine: float = -0.5
+    least_surface_sides: float = -0.6
     most_points_behind: float = 0.0
     most_mask_difference: float = 1.0
     most_headers_missing: float = 0.0
@@ -88,7 +88,7 @@ class Limits:
 
     most_suspect: float = 0.002
     most_faint_outlines: float = 0.15
-    most_surface_suspects: float = 0.05
+    most_surface_suspects: float = 0.01
     most_rejected: float = 0.05
     least_joint_validity: float = 0.01
     most_bone_spread: float = 0.2
@@ -148,6 +148,7 @@ class ReportSettings:
         for bounds in (self.suspects, self.limits):
             for bound in dataclasses.fields(bounds):
                 other = bound.name.replace("least_", "most_")
-                if other != bound.name and hasattr(bounds, other):
-                    if getattr(bounds, bound.name) >= getattr(bounds, other):
-                        raise ValueError(f"{bound.name} must be below {other}")
+                if other == bound.name or not hasattr(bounds, other):
+                    continue
+                if getattr(bounds, bound.name) >= getattr(bounds, other):
+                    raise ValueError(f"{bound.name} must be below {other}")
