@@ -5,6 +5,7 @@ Posing happens on the device (`body_supervision`); here are arrays in and arrays
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -17,6 +18,19 @@ from pipeline.schema import BODY_MODELS, BODY_POSE_WIDTH, GENDERS
 Floats = npt.NDArray[np.float32]
 Variant = tuple[str, str]  # a model and a gender
 
+# What an example brings to the device, side by side in one row of float32.
+BODY_FIELDS: Mapping[str, tuple[int, ...]] = {
+    "body_variant": (),
+    "body_pose": (BODY_POSE_WIDTH,),
+    "body_shape": (128,),
+    "body_translation": (3,),
+    "body_kid_factor": (),
+    "body_scale": (),
+    "body_rotation": (3, 3),
+    "body_position": (3,),
+    "body_has_surface": (),
+}
+BODY_WIDTH = sum(math.prod(shape) for shape in BODY_FIELDS.values())
 SHAPE_WIDTH = 128  # shape components in a batch; wider ones are cut, narrower ones padded
 # Sources whose surface is not to be trusted: of their bodies only the joints are trained.
 UNRELIABLE_SURFACES = frozenset({"genebody", "egobody", "humman"})
@@ -107,6 +121,15 @@ def variant_of(
             wanted = "neutral" if gender == "unknown" else gender
             table[i, j] = places.get((model, wanted), -1)
     return table[models, genders]
+
+
+def body_rows(
+    body: BodyParameters | None, positions: npt.NDArray[np.int64], *, turn: npt.ArrayLike
+) -> Floats:
+    """The values of `body_arrays` side by side: float32 (M, BODY_WIDTH)."""
+    arrays = body_arrays(body, positions, turn=turn)
+    columns = [arrays[name].reshape(len(positions), -1) for name in BODY_FIELDS]
+    return np.concatenate(columns, axis=1, dtype=np.float32)
 
 
 def body_arrays(

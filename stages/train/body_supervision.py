@@ -6,6 +6,7 @@ that a resumed run draws the same.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -15,22 +16,13 @@ import numpy.typing as npt
 import tensorflow as tf
 
 from errors import ConfigError
+from pipeline.schema import Kind
 from stages.train.body_models import BodyTopology, InstalledBody
+from stages.train.body_parameters import BODY_FIELDS
 from stages.train.canonical_body import CanonicalBody
 from stages.train.canonical_volume import points_in_volume, tetrahedralize
 from stages.train.settings import BatchSettings
 
-BODY_ARRAYS = (
-    "body_variant",
-    "body_pose",
-    "body_shape",
-    "body_translation",
-    "body_kid_factor",
-    "body_scale",
-    "body_rotation",
-    "body_position",
-    "body_has_surface",
-)
 _FILLER_POOL = 2**16
 _STREAMS = {"surface": 11, "internal": 12, "filler": 13}  # told apart from the step's other draws
 
@@ -87,10 +79,23 @@ def slot_shares(batch: BatchSettings, *, n_joints: int) -> SlotShares:
 
 
 class BodyPoints:
-    """Poses bodies and draws their query points."""
+    """Poses bodies and draws their query points.
 
-    def __init__(self, bodies: Sequence[InstalledBody], *, batch: BatchSettings) -> None:
+    Args:
+        bodies: the models in use.
+        batch: how many points of which sort.
+        places: the number by which `body_variant` names each of them; default: 0, 1, ...
+    """
+
+    def __init__(
+        self,
+        bodies: Sequence[InstalledBody],
+        *,
+        batch: BatchSettings,
+        places: Sequence[int] | None = None,
+    ) -> None:
         self._bodies = bodies
+        self._places = list(range(len(bodies)) if places is None else places)
         self._shares = [slot_shares(batch, n_joints=b.topology.n_joints) for b in bodies]
         self._n_slots = batch.num_points
         # The library's own code needs AutoGraph: it asks for the batch size.
@@ -98,23 +103,21 @@ class BodyPoints:
 
     def __call__(
         self,
-        batch: Mapping[str, tf.Tensor],
-        part: slice,
+        arrays: Mapping[str, tf.Tensor],
         *,
         seed: int,
         step: tf.Tensor,
         slots: tf.Tensor | None = None,
         n_drawn: int | None = None,
     ) -> PosedPoints:
-        """The points of the examples in `part` of the batch.
+        """The points of n examples.
 
         Args:
-            batch: `BODY_ARRAYS`.
+            arrays: `BODY_FIELDS`, each (n, ...).
             seed, step: decide the draws.
             slots: int (n,), the examples' places in the whole batch, of `n_drawn` examples; None:
                 the batch is whole.
         """
-        arrays = {name: batch[name][part] for name in BODY_ARRAYS}
         n = arrays["body_variant"].shape[0]
         places = tf.range(n) if slots is None else tf.cast(slots, tf.int32)
         n_drawn = n if n_drawn is None else n_drawn
@@ -127,7 +130,7 @@ class BodyPoints:
         coords3d = tf.zeros([n, self._n_slots, 3])
         n_joints = tf.zeros([n], tf.int32)
         for i, body in enumerate(self._bodies):
-            members = tf.where(arrays["body_variant"] == i)[:, 0]
+            members = tf.where(arrays["body_variant"] == self._places[i])[:, 0]
             own = {name: tf.gather(values, members) for name, values in arrays.items()}
             nodes = self._posed_nodes(i, own)
             nodes_of_slots, weights = query_weights(
@@ -172,6 +175,18 @@ class BodyPoints:
         nodes = nodes * own["body_scale"][:, tf.newaxis, tf.newaxis]
         nodes -= own["body_position"][:, tf.newaxis]
         return tf.einsum("nij,nkj->nki", own["body_rotation"], nodes)
+
+
+def unpacked(rows: tf.Tensor) -> dict[str, tf.Tensor]:
+    """`BODY_FIELDS` of a batch's `body` (n, BODY_WIDTH)."""
+    arrays, start = {}, 0
+    for name, shape in BODY_FIELDS.items():
+        width = math.prod(shape)
+        arrays[name] = tf.reshape(rows[:, start : start + width], [rows.shape[0], *shape])
+        start += width
+    arrays["body_variant"] = tf.cast(arrays["body_variant"], tf.int32)
+    arrays["body_has_surface"] = arrays["body_has_surface"] > 0.5
+    return arrays
 
 
 def query_weights(
@@ -277,3 +292,73 @@ def _uniform(shape: Sequence[int], stream: str, *, seed: int, step: tf.Tensor) -
         [tf.constant(seed * 1009 + _STREAMS[stream], tf.int64), tf.cast(step, tf.int64)]
     )
     return tf.random.stateless_uniform(shape, seeds)
+
+
+@dataclass(frozen=True, slots=True)
+class QueryPoints:
+    """What training asks for besides the annotated points of a batch.
+
+    Attributes:
+        bodies: None: bodies are not posed.
+        fillers: None: slots without a point stay empty.
+    """
+
+    bodies: BodyPoints | None = None
+    fillers: Fillers | None = None
+
+    def has_free_points(self, kind: Kind) -> bool:
+        """Whether a slot of this kind may hold a point that is no joint of a skeleton."""
+        is_posed = kind is Kind.PARAM and self.bodies is not None
+        return kind is Kind.DENSE or is_posed or self.fillers is not None
+
+    def complete(
+        self,
+        batch: Mapping[str, tf.Tensor],
+        *,
+        kinds: Mapping[Kind, slice],
+        seed: int,
+        step: tf.Tensor,
+        n_drawn: int | None = None,
+    ) -> dict[str, tf.Tensor]:
+        """The batch with posed bodies' points in place of their joints, and with fillers.
+
+        Args:
+            batch: a training batch; `slot` says which examples of the whole it holds, if a part.
+            n_drawn: examples of the whole batch; None: this is it.
+        """
+        completed = dict(batch)
+        n, n_slots = batch["point_validity"].shape
+        slots = None if n_drawn is None else batch["slot"]
+        n_drawn = n if n_drawn is None else n_drawn
+        is_empty = ~batch["point_validity"]
+        part = kinds[Kind.PARAM]
+        if self.bodies is not None and part.stop > part.start:
+            posed = self.bodies(
+                unpacked(batch["body"][part]),
+                seed=seed,
+                step=step,
+                slots=tf.range(part.start, part.stop) if slots is None else slots[part],
+                n_drawn=n_drawn,
+            )
+            replacing = {
+                "canonical_points": posed.canonical,
+                "coords3d": posed.coords3d,
+                "point_validity": posed.validity,
+                "root_index": posed.root_index,
+                "joint_ids": tf.fill(batch["joint_ids"][part].shape, -1),
+            }
+            for name, values in replacing.items():
+                old = batch[name]
+                has_body = tf.reshape(posed.has_body, [-1] + [1] * (len(old.shape) - 1))
+                own = tf.where(has_body, tf.cast(values, old.dtype), old[part])
+                completed[name] = tf.concat([old[: part.start], own, old[part.stop :]], axis=0)
+            has_body = tf.pad(posed.has_body, [[part.start, n - part.stop]])
+            is_empty &= ~has_body[:, tf.newaxis]
+        if self.fillers is not None:
+            points = self.fillers(n_slots, seed=seed, step=step, n_drawn=n_drawn, slots=slots)
+            is_empty = is_empty[..., tf.newaxis]
+            completed["canonical_points"] = tf.where(
+                is_empty, points, completed["canonical_points"]
+            )
+            completed["joint_ids"] = tf.where(is_empty[..., 0], -1, completed["joint_ids"])
+        return completed

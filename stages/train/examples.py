@@ -25,6 +25,7 @@ from pipeline.training_crop import (
 )
 from pipeline.warping import plan_warps, warp_image, warp_planned
 from stages.train.augmentation import (
+    REDUCED_DECODING,
     Scenery,
     augment_appearance,
     changes_appearance,
@@ -47,16 +48,6 @@ SINGLE_PERSON_SOURCES = frozenset(
 )
 # Annotations in the lowest twentieth of a camera-less picture are not trusted.
 _LOWEST_TRUSTED = 0.95
-# Reduced flags for colours say BGR; the grey ones, asked for RGB, decode to RGB.
-_DECODING = {
-    factor: flag | cv2.IMREAD_COLOR_RGB | cv2.IMREAD_IGNORE_ORIENTATION
-    for factor, flag in {
-        1: 0,
-        2: cv2.IMREAD_REDUCED_GRAYSCALE_2,
-        4: cv2.IMREAD_REDUCED_GRAYSCALE_4,
-        8: cv2.IMREAD_REDUCED_GRAYSCALE_8,
-    }.items()
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,7 +166,8 @@ class ExampleReader:
         geometry = UNCHANGED if draws is None else draws.geometry
         if draws is not None and any(source.body is not None for source, _ in parts):
             # A body is posed as it is, and cannot be mirrored.
-            geometry = replace(geometry, flip=geometry.flip & ~_is_posed(parts, positions, n))
+            unmirrored = np.asarray(geometry.flip) & ~_is_posed(parts, positions, n)
+            geometry = replace(geometry, flip=unmirrored)
         camera, target = crop_cameras(parts, positions, sizes, side=side, draws=geometry)
         batch["intrinsics"][:] = target.intrinsics
         has_models = self.settings.data.body_models is not None
@@ -272,7 +264,10 @@ class Pictures:
         if self._seeds is not None:
             rng = np.random.Generator(np.random.SFC64(self._seeds[i]))
             border, border_value = draw_border(rng, crop)
-        image = cv2.imdecode(np.frombuffer(self._encoded[i], np.uint8), _DECODING[self._factors[i]])
+        image = cv2.imdecode(
+            np.frombuffer(self._encoded[i], np.uint8),
+            REDUCED_DECODING[self._factors[i]] | cv2.IMREAD_IGNORE_ORIENTATION,
+        )
         if image is None:
             raise self._broken(i)
         warp_planned(

@@ -14,12 +14,14 @@ import tensorflow as tf
 from stages.settings import from_mapping
 from stages.train.backbone import build_backbone
 from stages.train.batch_renormalization import BatchRenormalization, adapted_momentum
+from stages.train.body_supervision import QueryPoints
 from stages.train.canonical_body import JointTable
 from stages.train.canonical_joints import CanonicalJoints
 from stages.train.localizer_head import localize, to_metres, to_pixels
 from stages.train.point_field import PointField
 from stages.train.reconstruction import INFERENCE_SHARED_POINTS, reconstruct_absolute
 from stages.train.settings import TrainSettings
+from stages.train.synchronized_normalization import BatchNormalization
 
 
 class Prediction(NamedTuple):
@@ -62,6 +64,7 @@ class LocalizerModel(keras.Model):
     ) -> None:
         super().__init__(**{"name": "localizer", **kwargs})
         self.settings = settings
+        self.query_points: QueryPoints | None = None  # of training; no part of the saved model
         self.table = table
         self.bounds = np.asarray(bounds, np.float32)
         self.eigenvalues = None if eigenvalues is None else np.asarray(eigenvalues, np.float32)
@@ -157,9 +160,8 @@ class LocalizerModel(keras.Model):
             return BatchRenormalization(momentum=momentum, epsilon=norm.epsilon, name=name)
         if norm.group_norm:
             return keras.layers.GroupNormalization(groups=8, epsilon=norm.epsilon, name=name)
-        return keras.layers.BatchNormalization(
-            momentum=momentum, epsilon=norm.epsilon, synchronized=n_devices > 1, name=name
-        )
+        kind = BatchNormalization if n_devices > 1 else keras.layers.BatchNormalization
+        return kind(momentum=momentum, epsilon=norm.epsilon, name=name)
 
     def get_config(self) -> dict[str, Any]:
         # Where the data lay does not belong to the model.

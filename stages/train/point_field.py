@@ -94,7 +94,8 @@ class PointField(keras.layers.Layer):
     reference does so, and what it was trained with is what it knows), moved by the centre and
     divided per axis by the extent of the canonical volume. Then `field_type` decides:
 
-    * gps: eigenfunctions, each times `lbo_eigval_scale` / sqrt(its eigenvalue);
+    * gps: eigenfunctions, each times `lbo_eigval_scale` / sqrt(its eigenvalue), the first one
+      times 0 with `lbo_zero_first`;
     * fourier: Fourier features alone, `field_posenc_dim` of them;
     * vanilla: a dense layer with GELU of that size.
 
@@ -218,4 +219,7 @@ def _signature_scale(
         )
     if values.min() <= 1e-6:
         raise ValueError("leave out the constant eigenfunction, whose eigenvalue is zero")
-    return (settings.lbo_eigval_scale / np.sqrt(values)).astype(np.float32)
+    scale = settings.lbo_eigval_scale / np.sqrt(values)
+    if settings.lbo_zero_first:
+        scale[0] = 0
+    return scale.astype(np.float32)

@@ -313,7 +313,12 @@ class BackboneSettings:
 
 @dataclass(frozen=True, slots=True)
 class FieldSettings:
-    """The point field: from a canonical query point to the weights of its heat maps."""
+    """The point field: from a canonical query point to the weights of its heat maps.
+
+    `lbo_zero_first` sets the first feature of the signature to zero: the lowest frequency, which
+    outweighs the others by its small eigenvalue. Of a gps field, `init_lbo` fits the features to
+    the eigenfunctions before training; the `lbo_pretrain_` numbers say how.
+    """
 
     field_type: str = "gps"
     field_posenc_dim: int = 1024
@@ -327,6 +332,10 @@ class FieldSettings:
     lbo_concat_coord: bool = False
     lbo_zero_first: bool = False
     init_lbo: bool = True
+    lbo_inner_nodes: int = 16000  # of the tetrahedra inside the canonical mesh, about
+    lbo_pretrain_steps: int = 200_000
+    lbo_pretrain_batch: int = 1024
+    lbo_pretrain_learning_rate: float = 1e-2  # falls to 0 along a cosine
     finetune_gps: bool = True
     query_float16: bool = True  # queries are rounded to half precision, about 1 mm
     trainable_canonical_joints: bool = True
@@ -342,7 +351,10 @@ class FieldSettings:
             self.field_fourier_dim > 0 and self.field_fourier_dim % 2 == 0,
             "field_fourier_dim must be even: it counts sines and cosines",
         )
-        _require(not self.lbo_zero_first, "lbo_zero_first is not supported")
+        _require_positive(
+            self, "lbo_inner_nodes", "lbo_pretrain_batch", "lbo_pretrain_learning_rate"
+        )
+        _require_not_negative(self, "lbo_pretrain_steps")
         _require_not_negative(self, "field_hidden_layers", "lbo_eigval_regul")
         _require_not_negative(self, "max_canonical_offset")
 
@@ -359,6 +371,9 @@ class BatchSettings:
     num_points: int = 1024
     num_surface_points: int = 640
     num_internal_points: int = 384
+    # Slots without an annotated point get an unlabelled one, as published. It has neither loss nor
+    # influence, so that without them a step is cheaper and its result the same.
+    unlabelled_fillers: bool = True
     weights_param: Mapping[str, float] = dataclasses.field(
         default_factory=lambda: dict(PARAM_WEIGHTS)
     )
@@ -396,6 +411,8 @@ class DataSettings:
         stores: the folder of the stores.
         datasets: the stores to train from, without `.zarr`.
         body: the canonical body; made by the sample stage, or from SMPL-X.
+        body_models: the folder of body-model files as smplfitter reads them (`smpl`, `smplx`,
+            `smplh` or `smplh16` below it); None: parametric datasets are trained by their joints.
         out: the folder of the model, its checkpoints and its learning curve.
         splits: splits to train from.
         splits_2d: the same for 2D keypoints; the published run adds `valid`, which is then no
@@ -410,6 +427,7 @@ class DataSettings:
     stores: Path = PROJECT_ROOT / "data/stores"
     datasets: tuple[str, ...] = ("agora", "behave", "mads", "coco", "densepose_coco")
     body: Path = PROJECT_ROOT / "data/sample/body.npz"
+    body_models: Path | None = None
     out: Path = PROJECT_ROOT / "models/localizer"
     splits: tuple[str, ...] = ("train",)
     splits_2d: tuple[str, ...] = ("train", "valid")

@@ -14,6 +14,7 @@ import numpy.typing as npt
 
 from errors import ConfigError, StoreError
 from pipeline.schema import Kind
+from stages.train.body_parameters import BodyParameters, Variant, read_body_parameters
 from stages.train.canonical_body import CanonicalBody, JointTable, surface_points
 from stages.train.settings import BatchSettings
 
@@ -61,6 +62,7 @@ class Source:
         surface: float32 (R, P, 3), canonical places of surface points; None for joints.
         mirror: int64 (P,), the twin of each point; None for surface points.
         mask_size: int32 (R, 2), height and width, zero where there is no mask; None: no masks.
+        body: body-model parameters; None: there are none, or no model to pose them.
     """
 
     dataset: str
@@ -80,6 +82,7 @@ class Source:
     surface: Floats | None
     mirror: npt.NDArray[np.int64] | None
     mask_size: npt.NDArray[np.int32] | None = None
+    body: BodyParameters | None = None
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -97,8 +100,12 @@ def open_source(
     table: JointTable,
     body: CanonicalBody,
     batch: BatchSettings,
+    variants: Sequence[Variant] = (),
 ) -> Source:
     """Read the annotations of a split's usable rows.
+
+    Args:
+        variants: body models that can be posed.
 
     Raises:
         StoreError: the split is damaged.
@@ -136,6 +143,10 @@ def open_source(
         validity = validity & (joint_ids >= 0)
     rotation = columns["extrinsics"][:, :, :3]
     keep = np.flatnonzero(validity.any(axis=1))
+    body_parameters = None
+    if stored_kind is Kind.PARAM and variants:
+        rows = usable[keep]
+        body_parameters = read_body_parameters(split, rows, dataset=dataset, variants=variants)
     return Source(
         dataset=dataset,
         split_name=split_name,
@@ -154,6 +165,7 @@ def open_source(
         surface=None if surface is None else surface[keep],
         mirror=mirror,
         mask_size=(columns["mask_size"] * (columns["mask_length"] > 0)[:, np.newaxis])[keep],
+        body=body_parameters,
     )
 
 

@@ -9,6 +9,7 @@ import numpy as np
 import tensorflow as tf
 
 from pipeline.schema import Kind
+from stages.train.body_supervision import QueryPoints
 from stages.train.losses import loss_with_2d_truth, loss_with_3d_truth, total_loss
 from stages.train.masked import masked_mean
 from stages.train.metrics import mean_relative_distance
@@ -27,6 +28,7 @@ DEVICE_ARRAYS = (
     "joint_ids",
     "canonical_points",
     "root_index",
+    "body",
 )
 
 
@@ -199,9 +201,10 @@ def _point_weights(
 ) -> tf.Tensor:
     """What the field says of every slot: (N, P, ·).
 
-    Joints are asked for once per batch, and once mirrored, not once per example. Slots without a
-    point carry no loss and get some joint's weights.
+    Where all points are joints, these are asked for once per batch, and once mirrored, not once
+    per example. Slots without a point carry no loss and get the weights of something.
     """
+    queries = QueryPoints() if model.query_points is None else model.query_points
     locations = model.joint_locations()
     n_joints = tf.shape(locations)[0]
     mirrored = locations * tf.constant([-1.0, 1.0, 1.0])
@@ -212,9 +215,14 @@ def _point_weights(
     for kind, part in kinds.items():
         if part.stop == part.start:
             continue
-        if kind is Kind.DENSE:
+        if queries.has_free_points(kind):
+            points = batch["canonical_points"][part]
+            if kind is not Kind.DENSE:
+                joint_ids = batch["joint_ids"][part]
+                joints = tf.gather(locations, tf.maximum(joint_ids, 0))
+                points = tf.where((joint_ids >= 0)[..., tf.newaxis], joints, points)
             sign = tf.where(flipped[part], -1.0, 1.0)[:, tf.newaxis]
-            x, y, z = tf.unstack(batch["canonical_points"][part], axis=-1)
+            x, y, z = tf.unstack(points, axis=-1)
             parts.append(model.field(tf.stack([x * sign, y, z], axis=-1)))
         else:
             parts.append(tf.gather(table, ids[part]))

@@ -3,28 +3,45 @@
 from __future__ import annotations
 
 import pickle
+import warnings
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 
 from errors import ConfigError
-from pipeline.schema import BODY_MODELS, GENDERS
+from pipeline.schema import BODY_MODELS, GENDERS, Kind
+from stages.train.augmentation import Scenery
 from stages.train.body_models import installed_variants, load_bodies
 from stages.train.body_parameters import (
     SHAPE_WIDTH,
     BodyParameters,
-    body_arrays,
+    body_rows,
     read_body_parameters,
     variant_of,
 )
-from stages.train.body_supervision import BodyPoints, Fillers, query_weights, slot_shares
-from stages.train.canonical_body import CanonicalBody
-from stages.train.settings import BatchSettings
+from stages.train.body_supervision import BodyPoints, Fillers, query_weights, slot_shares, unpacked
+from stages.train.canonical_body import CanonicalBody, joint_table
+from stages.train.examples import ExampleReader
+from stages.train.launch import initial_model, launch_on, open_sources, query_points
+from stages.train.loader import training_stream
+from stages.train.model import LocalizerModel
+from stages.train.settings import BatchSettings, TrainSettings
+from stages.train.supervision import step_losses
 from tests.stages.train.miniature_smpl import pose_body, write_smpl
 from tests.stages.train.solids import box_mesh
+from tests.stages.train.stick_figures import (
+    PLACES,
+    StickSplit,
+    StickStore,
+    canonical_body,
+    stick_stores,
+)
+from tests.stages.train.tiny_run import tiny_settings, use_quick_network
 
 BATCH = BatchSettings(num_points=64, num_surface_points=38, num_internal_points=26)
 N = 7
@@ -91,8 +108,7 @@ def parameters(folder: Path, **options: Any) -> BodyParameters:
 
 
 def device_batch(folder: Path, turn: Any, **options: Any) -> dict[str, tf.Tensor]:
-    arrays = body_arrays(parameters(folder, **options), np.arange(N), turn=turn)
-    return {name: tf.constant(values) for name, values in arrays.items()}
+    return unpacked(tf.constant(body_rows(parameters(folder, **options), np.arange(N), turn=turn)))
 
 
 def test_a_store_s_parameters_become_points_in_the_camera_frame(
@@ -100,7 +116,7 @@ def test_a_store_s_parameters_become_points_in_the_camera_frame(
 ) -> None:
     turn = np.linalg.qr(np.random.default_rng(5).normal(size=(N, 3, 3)))[0]
     batch = device_batch(folder, turn)
-    found = points(batch, slice(0, N), seed=1, step=tf.constant(3, tf.int64))
+    found = points(batch, seed=1, step=tf.constant(3, tf.int64))
     assert found.has_body.numpy().tolist() == [True, True, True, False, True, False, True]
     columns = Columns().columns
     for i in np.flatnonzero(found.has_body):
@@ -153,9 +169,7 @@ def test_slots_are_shared_out_as_published() -> None:
 def test_surface_slots_lie_on_the_surface_inner_ones_inside_joints_last(
     points: BodyPoints, folder: Path
 ) -> None:
-    found = points(
-        device_batch(folder, np.eye(3)[None]), slice(0, N), seed=1, step=tf.constant(0, tf.int64)
-    )
+    found = points(device_batch(folder, np.eye(3)[None]), seed=1, step=tf.constant(0, tf.int64))
     topology = points._bodies[0].topology
     low, high = topology.nodes[:-24].min(axis=0), topology.nodes[:-24].max(axis=0)
     canonical = found.canonical.numpy()[0]
@@ -172,14 +186,14 @@ def test_the_same_step_draws_the_same_and_parts_draw_like_the_whole(
 ) -> None:
     batch = device_batch(folder, np.eye(3)[None])
     step = tf.constant(9, tf.int64)
-    whole = points(batch, slice(0, N), seed=1, step=step)
-    again = points(batch, slice(0, N), seed=1, step=step)
-    later = points(batch, slice(0, N), seed=1, step=step + 1)
+    whole = points(batch, seed=1, step=step)
+    again = points(batch, seed=1, step=step)
+    later = points(batch, seed=1, step=step + 1)
     np.testing.assert_array_equal(whole.coords3d, again.coords3d)
     assert np.abs(whole.canonical - later.canonical).max() > 0.1
     slots = tf.constant([4, 6])
     part = {name: tf.gather(values, slots) for name, values in batch.items()}
-    some = points(part, slice(0, 2), seed=1, step=step, slots=slots, n_drawn=N)
+    some = points(part, seed=1, step=step, slots=slots, n_drawn=N)
     np.testing.assert_allclose(some.coords3d, tf.gather(whole.coords3d, slots), atol=1e-5)
 
 
@@ -187,23 +201,23 @@ def test_posing_works_in_a_graph_and_lets_no_gradient_through(
     points: BodyPoints, folder: Path
 ) -> None:
     batch = device_batch(folder, np.eye(3)[None])
-    eager = points(batch, slice(0, N), seed=1, step=tf.constant(2, tf.int64))
+    eager = points(batch, seed=1, step=tf.constant(2, tf.int64))
 
     @tf.function(autograph=False)
     def pose(batch: Any, step: Any) -> Any:
-        return tuple(points(batch, slice(0, N), seed=1, step=step))
+        return tuple(points(batch, seed=1, step=step))
 
     compiled = pose(batch, tf.constant(2, tf.int64))
     np.testing.assert_allclose(compiled[2], eager.coords3d, atol=1e-5)
     with tf.GradientTape() as tape:
         tape.watch(batch["body_pose"])
-        found = points(batch, slice(0, N), seed=1, step=tf.constant(2, tf.int64))
+        found = points(batch, seed=1, step=tf.constant(2, tf.int64))
     assert tape.gradient(found.coords3d, batch["body_pose"]) is None
 
 
 def test_of_an_unreliable_surface_only_joints_are_trained(points: BodyPoints, folder: Path) -> None:
     batch = device_batch(folder, np.eye(3)[None], dataset="humman")
-    found = points(batch, slice(0, N), seed=1, step=tf.constant(0, tf.int64))
+    found = points(batch, seed=1, step=tf.constant(0, tf.int64))
     np.testing.assert_array_equal(found.validity[0], np.arange(64) >= 40)
 
 
@@ -259,3 +273,140 @@ def test_fillers_lie_half_on_the_surface_half_inside(body: CanonicalBody) -> Non
     assert (edge[:, 1::2] > 0).all()
     part = fillers(64, seed=1, step=tf.constant(0, tf.int64), n_drawn=5, slots=tf.constant([3]))
     np.testing.assert_array_equal(part[0], found[3])
+
+
+def param_store(folder_seed: int = 0) -> StickStore:
+    """The stick figures of agora with body parameters beside their joints."""
+    store = stick_stores()["agora"]
+    splits = {}
+    for name, split in store.splits.items():
+        n = len(split)
+        rng = np.random.default_rng(folder_seed)
+        columns = {
+            "body_model": np.full(n, BODY_MODELS.index("smpl"), np.uint8) * (np.arange(n) % 3 != 2),
+            "body_gender": np.full(n, GENDERS.index("neutral"), np.uint8),
+            "body_pose": np.pad(rng.normal(0, 0.2, (n, 72)), [(0, 0), (0, 93)]).astype(np.float32),
+            "body_shape": rng.normal(size=(n, 10)).astype(np.float32),
+            "body_translation": np.tile(np.array([0, 0, 5], np.float32), (n, 1)),
+            "body_kid_factor": np.zeros(n, np.float32),
+            "body_scale": np.ones(n, np.float32),
+        }
+        splits[name] = StickSplit(
+            name, {**split.arrays, **columns}, split.images, split.usable_rows
+        )
+        splits[name].arrays["body_model"].setflags(write=False)
+    return StickStore({**store.attributes, "kind": "param"}, splits)
+
+
+def small_settings(out: Path, folder: Path | None, *, fillers: bool) -> TrainSettings:
+    settings = tiny_settings(out)
+    return replace(
+        settings,
+        data=replace(settings.data, body_models=folder),
+        batch=replace(
+            settings.batch,
+            num_points=40,
+            num_surface_points=24,
+            num_internal_points=16,
+            unlabelled_fillers=fillers,
+            batch_size_parametric=4,
+        ),
+    )
+
+
+def boxed_stick_figure() -> CanonicalBody:
+    vertices, faces = box_mesh((1.6, 1.9, 0.4), spacing=0.4)
+    stick = canonical_body()
+    return CanonicalBody(
+        np.concatenate([PLACES, vertices - np.array([0, 0.1, 0])]).astype(np.float32),
+        (faces + len(PLACES)).astype(np.int32),
+        stick.joints,
+    )
+
+
+@pytest.fixture
+def run(tmp_path: Path, folder: Path, models: Any) -> Any:
+    """A model, a batch and a function of the losses, as a run would have them."""
+    use_quick_network()
+
+    def made(*, fillers: bool, posed: bool = True) -> tuple[LocalizerModel, Any, Any]:
+        keras.utils.set_random_seed(3)
+        settings = small_settings(tmp_path, folder if posed else None, fillers=fillers)
+        stores = {**stick_stores(), "agora": param_store()}
+        body = boxed_stick_figure()
+        names = {name: store.attributes["joint_names"] for name, store in stores.items()}
+        table = joint_table(body, names)
+        variants = installed_variants(folder) if posed else ()
+        sources = open_sources(settings, stores, table=table, body=body, variants=variants)
+        stream = training_stream(
+            sources,
+            ExampleReader(settings, Scenery(), n_slots=settings.batch.num_points),
+            batch=settings.batch,
+            data=settings.data,
+            seed=1,
+        )
+        batch = {name: tf.constant(value) for name, value in next(stream).items()}
+        kinds = stream.kinds
+        stream.close()
+        model = initial_model(settings, table=table, body=body)
+        model.query_points = query_points(settings, sources, variants=variants, body=body)
+
+        def losses() -> Any:
+            step = tf.constant(1, tf.int64)
+            return step_losses(model, batch, kinds=kinds, step=step, optimizer_step=step, seed=1)
+
+        return model, (batch, kinds), losses
+
+    return made
+
+
+def test_fillers_change_neither_loss_nor_gradient(run: Any) -> None:
+    results = []
+    for fillers in (False, True):
+        model, _, losses = run(fillers=fillers)
+        weights = [variable.value for variable in model.trainable_variables]
+        with tf.GradientTape() as tape:
+            total = losses().total
+        gradients = tape.gradient(total, weights, unconnected_gradients="zero")
+        results.append([total, *(tf.convert_to_tensor(g) for g in gradients)])
+    for without, with_fillers in zip(*results, strict=True):
+        scale = np.abs(without).max() + 1e-3
+        np.testing.assert_allclose(with_fillers / scale, without / scale, atol=2e-4)
+
+
+def test_posed_examples_ask_for_bodies_the_others_for_joints_and_fillers(run: Any) -> None:
+    model, (batch, kinds), _ = run(fillers=True)
+    step = tf.constant(1, tf.int64)
+    found = model.query_points.complete(batch, kinds=kinds, seed=1, step=step)
+    part = kinds[Kind.PARAM]
+    has_body = unpacked(batch["body"][part])["body_variant"].numpy() >= 0
+    assert has_body.any() and not has_body.all()
+    for i, is_posed in enumerate(has_body):
+        if is_posed:
+            assert found["point_validity"][i].numpy().all()
+            assert found["root_index"][i] == 40 - 24
+            assert (found["joint_ids"][i].numpy() == -1).all()
+            # All of the body is where the parameters put it: around 5 m from the camera.
+            assert np.abs(np.median(found["coords3d"][i], axis=0)[2] - 5) < 1
+        else:
+            np.testing.assert_array_equal(found["coords3d"][i], batch["coords3d"][i])
+            np.testing.assert_array_equal(found["point_validity"][i], batch["point_validity"][i])
+    rest = slice(part.stop, None)
+    empty = ~batch["point_validity"][rest].numpy()
+    assert (found["joint_ids"][rest].numpy()[empty] == -1).all()
+    assert np.abs(found["canonical_points"][rest].numpy()[empty]).sum(axis=-1).min() > 0
+    for name in ("coords3d", "coords2d", "point_validity", "root_index"):
+        np.testing.assert_array_equal(found[name][rest], batch[name][rest])
+
+
+def test_a_run_poses_bodies_where_models_are_installed(
+    tmp_path: Path, folder: Path, models: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    use_quick_network()
+    settings = small_settings(tmp_path, folder, fillers=True)
+    settings = replace(settings, optimisation=replace(settings.optimisation, stop_step=2))
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "__array__ implementation", DeprecationWarning)
+        path = launch_on(settings, {**stick_stores(), "agora": param_store()}, boxed_stick_figure())
+    assert path.is_file()
+    assert "posing bodies of smpl neutral" in capsys.readouterr().out

@@ -63,6 +63,7 @@ def tiny_settings(out: Path, changes: Mapping[str, Any] | None = None) -> TrainS
             num_points=8,
             num_surface_points=8,
             num_internal_points=0,
+            unlabelled_fillers=False,
         ),
         optimisation=OptimisationSettings(
             training_steps=STEPS,
