@@ -51,7 +51,7 @@ def over_replicas(count: tf.Tensor) -> tf.Tensor:
     context = tf.distribute.get_replica_context()
     if context is None or context.num_replicas_in_sync == 1:
         return count
-    return context.all_reduce(tf.distribute.ReduceOp.SUM, tf.stop_gradient(count))
+    return context.all_reduce(tf.distribute.ReduceOp.SUM, tf.identity(tf.stop_gradient(count)))
 
 
 def masked_sum(

@@ -142,6 +142,8 @@ class LocalizerModel(keras.Model):
     @property
     def renormalizations(self) -> list[BatchRenormalization]:
         """The layers whose limits the schedule moves."""
+        if not self.settings.norm.batch_renorm:
+            return []
         return [
             layer for layer in self._flatten_layers() if isinstance(layer, BatchRenormalization)
         ]
@@ -156,8 +158,11 @@ class LocalizerModel(keras.Model):
             devices=n_devices if norm.batch_renorm else 1,
             accumulation=optimisation.grad_accum_steps,
         )
-        if norm.batch_renorm:
-            return BatchRenormalization(momentum=momentum, epsilon=norm.epsilon, name=name)
+        if norm.batch_renorm or norm.ghost_parts:
+            # Without its ramp renormalisation is plain normalisation.
+            return BatchRenormalization(
+                momentum=momentum, epsilon=norm.epsilon, parts=norm.ghost_parts, name=name
+            )
         if norm.group_norm:
             return keras.layers.GroupNormalization(groups=8, epsilon=norm.epsilon, name=name)
         kind = BatchNormalization if n_devices > 1 else keras.layers.BatchNormalization

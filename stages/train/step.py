@@ -154,7 +154,9 @@ def _summed(gradients: list[Any], terms: list[Any]) -> tuple[list[Any], list[Any
     context = tf.distribute.get_replica_context()
     if context.num_replicas_in_sync == 1:
         return gradients, terms
-    summed = context.all_reduce(tf.distribute.ReduceOp.SUM, [*gradients, tf.stack(terms)])
+    # `identity` puts the tensors on this device, which the reduction asks for.
+    values = [tf.identity(value) for value in (*gradients, tf.stack(terms))]
+    summed = context.all_reduce(tf.distribute.ReduceOp.SUM, values)
     return summed[:-1], tf.unstack(summed[-1])
 
 
@@ -163,7 +165,7 @@ def _average(statistics: list[Any]) -> None:
     context = tf.distribute.get_replica_context()
     if context.num_replicas_in_sync == 1 or not statistics:
         return
-    values = [tf.convert_to_tensor(variable.value) for variable in statistics]
+    values = [tf.identity(variable.value) for variable in statistics]
     means = context.all_reduce(tf.distribute.ReduceOp.MEAN, values)
     for variable, mean in zip(statistics, means, strict=True):
         variable.value.assign(mean)
