@@ -20,6 +20,7 @@ _STAT = struct.Struct("<qQqq")  # size, inode, modified_ns, changed_ns
 _KEY_BYTES, _DIGEST_BYTES = 16, 32
 _RECORD_BYTES = _KEY_BYTES + _STAT.size + _DIGEST_BYTES
 _SETTLED_NS = 2_000_000_000
+_WORTH_SAVING = 2048  # files
 
 
 class StatCache:
@@ -28,7 +29,7 @@ class StatCache:
     def __init__(self, path: Path) -> None:
         self._path = path
         self._known = _load(path)
-        self._changed = False
+        self._n_learnt = 0
 
     def find(self, path: str, stat: os.stat_result) -> bytes | None:
         """The SHA-256 recorded for this very version of the file."""
@@ -42,14 +43,23 @@ class StatCache:
         if time.time_ns() - max(stat.st_mtime_ns, stat.st_ctime_ns) < _SETTLED_NS:
             return
         self._known[_key(path)] = version(stat) + digest
-        self._changed = True
+        self._n_learnt += 1
 
     def save(self) -> None:
         """Write the file, if anything was learnt."""
-        if self._changed:
-            table = b"".join(key + value for key, value in self._known.items())
+        if self._n_learnt:
+            self._n_learnt = 0
+            known = dict(self._known)  # other threads may be learning
+            table = b"".join(key + value for key, value in known.items())
             replace_file(self._path, [chunks.with_crc(table)])
-            self._changed = False
+
+    def save_soon(self) -> None:
+        """Write the file if much was learnt, so that a kill does not cost it.
+
+        Much grows with what is known: all of these together write a small multiple of the file.
+        """
+        if self._n_learnt >= max(_WORTH_SAVING, len(self._known) // 16):
+            self.save()
 
 
 def version(stat: os.stat_result) -> bytes:

@@ -188,6 +188,8 @@ def write_store(
     with BlockCache(settings.cache, must_rebuild=must_rebuild, by_digest=by_digest) as cache:
         try:
             for block, result in build_blocks(plan, cache, stats, dataset, n_jobs=n_jobs):
+                # Else a kill would cost reading again the pictures of blocks that are done.
+                stats.save_soon()
                 failed = [r for r in result.rejections if r.status != Status.EXCLUDED]
                 if is_strict and failed:
                     rejection = failed[0].shifted(block.rows.start)

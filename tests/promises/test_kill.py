@@ -15,11 +15,14 @@ from pathlib import Path
 
 import pytest
 
+from cache import source_files
 from cache.collect import collect_garbage
 from cache.reader import Store
+from cache.stat_cache import StatCache
 from cache.store_directory import aside_path
 from tests.promises.world import (
     FAILED,
+    ROWS_PER_BLOCK,
     Call,
     WatchedSyscalls,
     World,
@@ -137,6 +140,31 @@ def test_a_run_that_was_killed_while_building_keeps_the_blocks_it_committed(worl
     assert kill_at(world, publishing, can_exchange=True, is_late=False) == -signal.SIGKILL
     report = world.prepare()
     assert (report.n_built, report.n_reused) == (0, 4)
+
+
+def test_a_run_that_was_killed_while_building_knows_the_pictures_of_finished_blocks(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They are not read again: without this, a resumed run would read all that was read before."""
+    monkeypatch.setattr("cache.stat_cache._SETTLED_NS", -(10**18))  # these pictures are new
+    monkeypatch.setattr("cache.stat_cache._WORTH_SAVING", 1)
+    monkeypatch.setattr("cache.blocks._COMMIT_SECONDS", 0.0)
+    calls = calls_of(world.copy(world.folder.parent / "counted"))
+    renames = [call.number for call in calls if call.name == "rename"]
+    # Two blocks and twice the list of pictures, or, if that is not kept, four blocks.
+    assert kill_at(world, renames[3] + 1, can_exchange=True, is_late=False) == -signal.SIGKILL
+    read: list[str] = []
+    real = source_files.read_file
+
+    def noted(files: source_files.FileColumn, path: str, stats: StatCache) -> source_files.ReadFile:
+        read.append(path)
+        return real(files, path, stats)
+
+    monkeypatch.setattr("cache.blocks.read_file", noted)
+    report = world.prepare()
+    assert report.n_reused >= 2
+    assert len(read) <= ROWS_PER_BLOCK * (report.n_built + 1)
+    assert not [path for path in read if path in {f"train{row}.jpg" for row in range(8)}]
 
 
 def kill_at_random_times(before: World, after: dict[str, bytes], folder: Path, n: int) -> None:
