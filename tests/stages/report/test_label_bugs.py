@@ -70,6 +70,7 @@ IN_SPACE: tuple[Case, ...] = (
     (bugs.points_off_by_one, 1.0, {"box_misplaced", "points_off_box", "median_on_mask"}),
     (bugs.points_and_boxes_off_by_one, 1.0, {"median_on_mask", "points_off_mask"}),
     (bugs.points_off_by_one, 0.1, {"box_misplaced", "points_off_mask"}),
+    (bugs.lens_invented, 1.0, {"lens_preference"}),
     (bugs.one_pose, 1.0, {"pose_distance"}),
     (bugs.lost_joint, 1.0, {"rarest_joint"}),
 )

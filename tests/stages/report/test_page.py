@@ -131,6 +131,8 @@ def test_tiny_odd_stores_are_reported_on(
     assert result.exit_code == 0, result.output
     text = (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
     words = " ".join(Page(text).words)
+    # One of its rows has a lens, the others the same camera without.
+    assert ("[half_used_lens]" in result.output) == (kind is Kind.KP3D)
     assert "missing image" in words or not with_images
     assert "nan" not in re.sub(r"data:[^\"]+", "", text).lower().replace("sans", "")
     # A 2D dataset has no depth, a 3D one no bones that foreshorten.
