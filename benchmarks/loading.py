@@ -75,13 +75,14 @@ def main() -> None:
         return
     with tempfile.TemporaryDirectory() as folder:
         arguments.records = Path(folder)
-        alone(arguments, "write records", PRESETS[1])
         limits = [against_limit(arguments, preset) for preset in PRESETS]
         print_table("the loader and its limit: decoding and warping alone", limits)
+        save_json(arguments.json, "loader limit", limits)
+        for writer in WRITERS:
+            alone(arguments, writer, PRESETS[1])
         peers = against_peers(arguments)
         print_table("loaders, 256 px, the same pictures and crops", peers)
-    save_json(arguments.json, "loader limit", limits)
-    save_json(arguments.json, "loaders", peers)
+        save_json(arguments.json, "loaders", peers)
     if arguments.plot:
         plot(arguments.plot, limits, peers)
 
@@ -306,39 +307,45 @@ def decode_header_and_warp(record: bytes, side: int) -> tuple[np.ndarray, np.nda
     return decode_and_warp(record, side), np.frombuffer(record, RECORD, 1)["back"][0]
 
 
-def write_records(arguments: argparse.Namespace) -> dict[str, float]:
-    """The pictures of the measured batches, with their crops, in the format of every peer."""
-    import tensorflow as tf
-    from array_record.python.array_record_module import ArrayRecordWriter
-    from streaming import MDSWriter
-
-    from stages.train.examples import _DECODING
+def records_of(arguments: argparse.Namespace) -> Iterator[bytes]:
+    """The pictures of the measured batches, each after its crop."""
+    from stages.train.augmentation import REDUCED_DECODING
     from stages.train.loader import BatchMaker
 
     settings, sources, reader = opened(arguments)
     maker = BatchMaker(sources, reader, batch=settings.batch, seed=SEED)
-    folder = arguments.records
-    arrays = ArrayRecordWriter(str(folder / "records.array_record"), "group_size:1")
-    size = 0
-    with (
-        tf.io.TFRecordWriter(str(folder / "records.tfrecord")) as tf_records,
-        MDSWriter(out=str(folder / "mds"), columns={"record": "bytes"}) as mds,
-    ):
-        for number in range(arguments.batches + 1):
-            which, positions = maker.examples(number)
-            draws = reader.draw(sources, which, maker.generator(number))
-            _, pictures = reader.prepare(sources, which, positions, draws=draws)
-            for encoded, factor, back in zip(
-                pictures._encoded, pictures._factors, pictures._warps.back, strict=True
-            ):
-                header = np.array([(_DECODING[factor], back)], RECORD)
-                record = header.tobytes() + encoded
-                tf_records.write(record)
-                mds.write({"record": record})
-                arrays.write(record)
-                size += len(record)
-    arrays.close()
-    return {"bytes": size}
+    for number in range(arguments.batches + 1):
+        which, positions = maker.examples(number)
+        draws = reader.draw(sources, which, maker.generator(number))
+        _, pictures = reader.prepare(sources, which, positions, draws=draws)
+        for encoded, factor, back in zip(
+            pictures._encoded, pictures._factors, pictures._warps.back, strict=True
+        ):
+            yield np.array([(REDUCED_DECODING[factor], back)], RECORD).tobytes() + encoded
+
+
+def write_tfrecord(arguments: argparse.Namespace) -> dict[str, float]:
+    import tensorflow as tf
+
+    with tf.io.TFRecordWriter(str(arguments.records / "records.tfrecord")) as writer:
+        return {"records": sum(writer.write(record) or 1 for record in records_of(arguments))}
+
+
+def write_mds(arguments: argparse.Namespace) -> dict[str, float]:
+    from streaming import MDSWriter
+
+    with MDSWriter(out=str(arguments.records / "mds"), columns={"record": "bytes"}) as writer:
+        return {"records": sum(writer.write({"record": r}) or 1 for r in records_of(arguments))}
+
+
+def write_array_record(arguments: argparse.Namespace) -> dict[str, float]:
+    from array_record.python.array_record_module import ArrayRecordWriter
+
+    path = str(arguments.records / "records.array_record")
+    writer = ArrayRecordWriter(path, "group_size:1")
+    n = sum(bool(writer.write(record)) or 1 for record in records_of(arguments))
+    writer.close()
+    return {"records": n}
 
 
 def shape_of(arguments: argparse.Namespace) -> tuple[int, int]:
@@ -419,10 +426,16 @@ def grain_array_record(arguments: argparse.Namespace) -> dict[str, float]:
     )
 
 
+# One process each: PyTorch and TensorFlow do not bear each other in one.
+WRITERS: dict[str, Callable[[argparse.Namespace], dict[str, float]]] = {
+    "write tfrecord": write_tfrecord,
+    "write mds": write_mds,
+    "write array_record": write_array_record,
+}
 CONTESTANTS: dict[str, Callable[[argparse.Namespace], dict[str, float]]] = {
     "poseshard": poseshard,
     "limit": limit,
-    "write records": write_records,
+    **WRITERS,
     **dict(zip(PEERS, (tf_data, mosaicml_streaming, grain_array_record), strict=True)),
 }
 

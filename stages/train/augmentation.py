@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from errors import ConfigError
+from pipeline.image_files import BrokenImageError, image_size
 from stages.train.settings import CropSettings
 
 Picture = npt.NDArray[np.uint8]
@@ -33,6 +34,13 @@ REALISTIC_SCENES = (
     "rich",
 )
 GREY_RENDERS = ("hi4d_rerender", "dfaust_render", "thuman2_render")
+# Reduced flags for colours say BGR; the grey ones, asked for RGB, decode to RGB.
+REDUCED_DECODING = {
+    1: cv2.IMREAD_COLOR_RGB,
+    2: cv2.IMREAD_COLOR_RGB | cv2.IMREAD_REDUCED_GRAYSCALE_2,
+    4: cv2.IMREAD_COLOR_RGB | cv2.IMREAD_REDUCED_GRAYSCALE_4,
+    8: cv2.IMREAD_COLOR_RGB | cv2.IMREAD_REDUCED_GRAYSCALE_8,
+}
 PICTURE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp")
 
 
@@ -150,48 +158,61 @@ def _recolour(picture: Picture, rng: np.random.Generator, *, crop: CropSettings)
 def jitter_colour(picture: Picture, rng: np.random.Generator, *, strength: float = 1.0) -> Picture:
     """Brightness ±1/8, contrast ×1/2...3/2 about the middle, hue ±72°, saturation ×1/2...3/2.
 
-    The four come in random order, in 0...1 and clipped before every change to HSV.
+    The four come in random order, in 0...1 and clipped before every change to HSV. Neighbours that
+    both are linear in RGB, or both are changes in HSV, are done in one go.
     """
-    brightness, contrast, hue, saturation = rng.uniform(-1, 1, size=4) * strength
-    image = picture.astype(np.float32) / 255
-
-    def shift_brightness(rgb: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-        return rgb + np.float32(brightness * 0.125)
-
-    def stretch_contrast(rgb: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-        return (rgb - np.float32(0.5)) * np.float32(1 + 0.5 * contrast) + np.float32(0.5)
-
-    def turn_hue(rgb: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-        hsv = cv2.cvtColor(np.clip(rgb, 0, 1), cv2.COLOR_RGB2HSV)
-        hsv[..., 0] = np.mod(hsv[..., 0] + np.float32(hue * 72), np.float32(360))
-        return _from_hsv(hsv)
-
-    def stretch_saturation(rgb: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-        hsv = cv2.cvtColor(np.clip(rgb, 0, 1), cv2.COLOR_RGB2HSV)
-        hsv[..., 1] = np.minimum(hsv[..., 1] * np.float32(1 + 0.5 * saturation), 1)
-        return _from_hsv(hsv)
-
-    changes: Sequence[Callable[[npt.NDArray[np.float32]], npt.NDArray[np.float32]]] = (
-        shift_brightness,
-        stretch_contrast,
-        turn_hue,
-        stretch_saturation,
+    brightness, contrast, hue, saturation = (rng.uniform(-1, 1, size=4) * strength).tolist()
+    order = rng.permutation(4).tolist()
+    hsv_first = min(order.index(2), order.index(3))
+    hsv_last = max(order.index(2), order.index(3))
+    before, between, after = (
+        _linear_change(order[part], brightness * 0.125, 1 + 0.5 * contrast)
+        for part in (slice(hsv_first), slice(hsv_first, hsv_last), slice(hsv_last, 4))
     )
-    for i in rng.permutation(len(changes)):
-        image = changes[i](image)
-    return (np.clip(image, 0, 1) * 255 + 0.5).astype(np.uint8)
+    levels = np.arange(256, dtype=np.float32) / 255 * np.float32(before[0]) + np.float32(before[1])
+    image = cv2.LUT(picture, np.clip(levels, 0, 1))
+    turned, stretched = (hue * 72 % 360, 1.0), (0.0, 1 + 0.5 * saturation)
+    if between == (1.0, 0.0):
+        image = _change_hsv(image, hue_deg=turned[0], saturation=stretched[1])
+    else:
+        first, second = (turned, stretched) if order.index(2) == hsv_first else (stretched, turned)
+        image = _change_hsv(image, hue_deg=first[0], saturation=first[1])
+        image = np.clip(cv2.addWeighted(image, between[0], image, 0, between[1]), 0, 1)
+        image = _change_hsv(image, hue_deg=second[0], saturation=second[1])
+    # To bytes: rounded, and clipped by the type.
+    changed = cv2.addWeighted(image, 255 * after[0], image, 0, 255 * after[1], dtype=cv2.CV_8U)
+    return np.asarray(changed, dtype=np.uint8)
 
 
-def _from_hsv(hsv: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-    rgb: npt.NDArray[np.float32] = cv2.cvtColor(hsv, cv2.COLOR_HSV2RGB)
-    return rgb
+def _linear_change(which: Sequence[int], brightness: float, contrast: float) -> tuple[float, float]:
+    """Factor and summand of those of the changes 0 (brightness) and 1 (contrast), in this order."""
+    factor, summand = 1.0, 0.0
+    for change in which:
+        if change == 0:
+            summand += brightness
+        elif change == 1:
+            factor, summand = factor * contrast, (summand - 0.5) * contrast + 0.5
+    return factor, summand
+
+
+def _change_hsv(
+    rgb: npt.NDArray[np.float32], *, hue_deg: float, saturation: float
+) -> npt.NDArray[np.float32]:
+    """Turn the hue and multiply the saturation, which ends at 1."""
+    hsv = cv2.cvtColor(rgb, cv2.COLOR_RGB2HSV)
+    change = np.array([[1, 0, 0, hue_deg], [0, saturation, 0, 0], [0, 0, 1, 0]])
+    hsv = cv2.transform(hsv, change)
+    if saturation > 1:
+        hsv = cv2.min(hsv, (720.0, 1.0, 1.0, 0.0))
+    changed: npt.NDArray[np.float32] = cv2.cvtColor(hsv, cv2.COLOR_HSV2RGB)  # takes 360 and more
+    return changed
 
 
 def recompress(picture: Picture, *, quality: int) -> Picture:
     """The picture after a round through JPEG of this quality."""
-    _, encoded = cv2.imencode(".jpg", picture[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, quality])
-    decoded = np.asarray(cv2.imdecode(encoded, cv2.IMREAD_COLOR), dtype=np.uint8)
-    return np.ascontiguousarray(decoded[..., ::-1])
+    bgr = cv2.cvtColor(picture, cv2.COLOR_RGB2BGR)
+    _, encoded = cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, quality])
+    return np.asarray(cv2.imdecode(encoded, cv2.IMREAD_COLOR_RGB), dtype=np.uint8)
 
 
 def erase_rectangle(picture: Picture, rng: np.random.Generator) -> Picture:
@@ -214,7 +235,7 @@ def cover_with_objects(
 ) -> Picture:
     """Lay one to six cut-outs over the picture, each U(0.2, 1)·scale of its size at 256 px."""
     side = picture.shape[0]
-    covered = picture.astype(np.float32)
+    covered = picture.copy()
     for _ in range(int(rng.integers(1, 7))):
         size = rng.uniform(0.2, 1) * scale * side / 256
         centre = rng.uniform(0, side, size=2)
@@ -223,7 +244,7 @@ def cover_with_objects(
         else:
             cutout, alpha = _draw_cutout(rng, size=size)
         _blend(covered, cutout, alpha, centre=centre)
-    return (covered + 0.5).astype(np.uint8)
+    return covered
 
 
 def swap_background(
@@ -239,33 +260,36 @@ def swap_background(
         scene = _read_background(backgrounds[int(rng.integers(len(backgrounds)))], rng, side=side)
     else:
         scene = draw_texture(rng, side=side)
-    alpha = (mask.astype(np.float32) / 255)[..., None]
-    blended = picture * alpha + scene * (1 - alpha)
-    return (blended + 0.5).astype(np.uint8)
+    return _mix(picture, scene, mask)
 
 
 def draw_texture(rng: np.random.Generator, *, side: int) -> Picture:
     """Smooth noise at several scales between two colours, with a few straight edges."""
     field = np.zeros((side, side), np.float32)
     for cells in (3, 7, 19):
-        noise = rng.random((cells, cells), dtype=np.float32)
-        field += cv2.resize(noise, (side, side), interpolation=cv2.INTER_CUBIC) / np.sqrt(cells)
-    field = np.clip((field - field.min()) / max(float(np.ptp(field)), 1e-6), 0, 1)
-    dark, light = rng.integers(0, 256, size=(2, 3)).astype(np.float32)
-    texture = dark + field[..., None] * (light - dark)
+        noise = rng.random((cells, cells), dtype=np.float32) / np.float32(np.sqrt(cells))
+        field += cv2.resize(noise, (side, side), interpolation=cv2.INTER_CUBIC)
+    levels = cv2.normalize(field, None, 0, 255, cv2.NORM_MINMAX, cv2.CV_8U)
+    dark, light = rng.integers(0, 256, size=(2, 3))
+    ramp = dark + np.linspace(0, 1, 256)[:, np.newaxis] * (light - dark)
+    texture = cv2.LUT(cv2.cvtColor(levels, cv2.COLOR_GRAY2RGB), ramp.astype(np.uint8)[np.newaxis])
     for _ in range(int(rng.integers(0, 4))):
         corners = rng.integers(-side // 2, side + side // 2, size=(4, 2)).astype(np.int32)
         colour = rng.integers(0, 256, size=3)
         cv2.fillConvexPoly(texture, cv2.convexHull(corners), colour.tolist(), lineType=cv2.LINE_AA)
-    return np.clip(texture, 0, 255).astype(np.uint8)
+    return np.asarray(texture, dtype=np.uint8)
 
 
-def _draw_cutout(
-    rng: np.random.Generator, *, size: float
-) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
-    """A textured blob, box or bar of up to 200·size pixels, with a soft edge."""
+def _mix(front: Picture, back: Picture, alpha: Picture) -> Picture:
+    """`front` where alpha is 255, `back` where it is 0."""
+    weight = alpha.astype(np.float32) * np.float32(1 / 255)
+    return np.asarray(cv2.blendLinear(front, back, weight, 1 - weight), dtype=np.uint8)
+
+
+def _draw_cutout(rng: np.random.Generator, *, size: float) -> tuple[Picture, Picture]:
+    """A textured blob, box or bar of up to 200·size pixels, and its soft-edged alpha."""
     extent = max(int(200 * size), 4)
-    texture = draw_texture(rng, side=extent).astype(np.float32)
+    texture = draw_texture(rng, side=extent)
     alpha = np.zeros((extent, extent), np.uint8)
     shape = int(rng.integers(3))
     half = extent / 2
@@ -280,14 +304,13 @@ def _draw_cutout(
         radii = rng.uniform(0.6, 1, size=len(angles)) * (half - 1)
         corners = half + radii[:, None] * np.stack([np.cos(angles), np.sin(angles)], axis=1)
         cv2.fillPoly(alpha, [corners.astype(np.int32)], 255)
-    soft: npt.NDArray[np.float32] = cv2.blur(alpha, (3, 3)).astype(np.float32) / 255
-    return texture, soft
+    return texture, np.asarray(cv2.blur(alpha, (3, 3)), dtype=np.uint8)
 
 
 def _blend(
-    picture: npt.NDArray[np.float32],
-    cutout: npt.NDArray[np.float32],
-    alpha: npt.NDArray[np.float32],
+    picture: Picture,
+    cutout: Picture,
+    alpha: Picture,
     *,
     centre: npt.NDArray[np.float64],
 ) -> None:
@@ -299,24 +322,20 @@ def _blend(
     if x0 >= x1 or y0 >= y1:
         return
     part = np.s_[y0 - top : y1 - top, x0 - left : x1 - left]
-    opacity = alpha[part][..., None]
-    picture[y0:y1, x0:x1] = picture[y0:y1, x0:x1] * (1 - opacity) + cutout[part] * opacity
+    picture[y0:y1, x0:x1] = _mix(cutout[part], picture[y0:y1, x0:x1], alpha[part])
 
 
-def _read_cutout(
-    path: Path, *, size: float
-) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
+def _read_cutout(path: Path, *, size: float) -> tuple[Picture, Picture]:
     image = _read(path, cv2.IMREAD_UNCHANGED)
     if image.ndim != 3 or image.shape[2] != 4:
         raise ConfigError("an occluder needs an alpha channel", where=str(path))
     width, height = (max(int(n * size), 2) for n in image.shape[1::-1])
     image = cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA)
-    colour = np.ascontiguousarray(image[..., 2::-1]).astype(np.float32)
-    return colour, image[..., 3].astype(np.float32) / 255
+    return np.ascontiguousarray(image[..., 2::-1]), np.ascontiguousarray(image[..., 3])
 
 
 def _read_background(path: Path, rng: np.random.Generator, *, side: int) -> Picture:
-    image = _read(path, cv2.IMREAD_COLOR)[..., ::-1]
+    image = _read(path, REDUCED_DECODING[_reduction(path, side)])
     height, width = image.shape[:2]
     zoom = rng.uniform(1.2, 1.5) * max(side / width, side / height)
     angle, radius = rng.uniform(-np.pi, np.pi), np.sqrt(rng.random()) * 0.1 * side
@@ -325,11 +344,21 @@ def _read_background(path: Path, rng: np.random.Generator, *, side: int) -> Pict
     offset = (side - 1) / 2 + shift - zoom * middle
     matrix = np.array([[zoom, 0, offset[0]], [0, zoom, offset[1]]])
     return np.asarray(
-        cv2.warpAffine(
-            np.ascontiguousarray(image), matrix, (side, side), borderMode=cv2.BORDER_REFLECT
-        ),
+        cv2.warpAffine(image, matrix, (side, side), borderMode=cv2.BORDER_REFLECT),
         dtype=np.uint8,
     )
+
+
+def _reduction(path: Path, side: int) -> int:
+    """How much smaller a background may be decoded and still be larger than the crop: 1, 2, 4, 8.
+
+    Photographs are some thousand pixels wide; decoding one in full takes as long as ten crops.
+    """
+    try:
+        shorter = min(image_size(path.read_bytes()))
+    except (BrokenImageError, OSError):
+        return 1  # of another format, or broken: the decoder will tell
+    return max(factor for factor in REDUCED_DECODING if factor == 1 or shorter >= 2 * side * factor)
 
 
 def _read(path: Path, flags: int) -> npt.NDArray[np.uint8]:

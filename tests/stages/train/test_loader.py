@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import gc
+import threading
+import tracemalloc
 from collections import Counter
 
 import numpy as np
@@ -11,7 +14,7 @@ from errors import ConfigError
 from pipeline.schema import Kind
 from stages.train.augmentation import Scenery
 from stages.train.examples import ExampleReader
-from stages.train.loader import BatchStream, training_stream
+from stages.train.loader import BatchStream, SourceOrder, training_stream
 from stages.train.settings import (
     BatchSettings,
     CropSettings,
@@ -102,6 +105,48 @@ def test_threads_and_look_ahead_do_not_change_what_is_seen() -> None:
     one, many = stream_of(alone), stream_of()
     for _ in range(3):
         _assert_same(next(one), next(many))
+
+
+def test_a_source_is_shuffled_from_end_to_end() -> None:
+    """Not within a buffer: an example may come anywhere, its neighbours anywhere else."""
+    n = 2000
+    order = SourceOrder(n, seed=5)
+    for number in range(2):
+        found = order.positions(np.arange(n) + number * n)
+        assert sorted(found) == list(range(n))
+        # For an even shuffle both distances are a third of the length, give or take two percent.
+        assert np.abs(found - np.arange(n)).mean() == pytest.approx(n / 3, rel=0.06)
+        assert np.abs(np.diff(found)).mean() == pytest.approx(n / 3, rel=0.06)
+
+
+def test_closing_leaves_no_thread_behind() -> None:
+    before = set(threading.enumerate())
+    for _ in range(3):
+        stream = stream_of()
+        next(stream)
+        stream.close()
+    left = set(threading.enumerate()) - before
+    for thread in left:
+        thread.join(timeout=20)
+    assert not [thread for thread in left if thread.is_alive()]
+
+
+def test_memory_does_not_grow_with_the_batches_read() -> None:
+    stream = stream_of()
+    batch_bytes = sum(values.nbytes for values in next(stream).values())
+    for _ in range(8):
+        next(stream)
+    gc.collect()
+    tracemalloc.start()
+    try:
+        for _ in range(40):
+            next(stream)
+        kept, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+        stream.close()
+    ahead = SETTINGS.data.loader_threads + 2
+    assert kept < (ahead + 2) * batch_bytes
 
 
 def test_another_seed_is_another_order_and_another_augmentation() -> None:
