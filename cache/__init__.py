@@ -11,9 +11,10 @@ The protocol, which every module here obeys and refers to by number:
 4.  *Commit.* Finished blocks wait for each other for at most half a second or 64 MiB. Then: sync
     the file system; rename each block to its key; sync again. A name below `blocks/??/` therefore
     always stands for a whole block, and a kill costs the blocks in flight (`blocks`).
-5.  *Publish.* A store is assembled under a temporary name beside its place, from links to committed
-    shards (hard link, else clone, else copy), metadata and, last, the manifest; then: sync the file
-    system; exchange the two directories atomically; sync the parent; remove the old one once no
+5.  *Publish.* Shards that were in the cache already are checked first, by seal and CRC-32C: what
+    is published is right, even if a bit has flipped since. A store is assembled under a temporary
+    name beside its place, from links to committed shards (hard link, else clone, else copy),
+    metadata and, last, the manifest; then: sync the file system; exchange the two directories atomically; sync the parent; remove the old one once no
     reader holds it. Where the file system cannot exchange, the old store steps aside to a name at
     which readers look too, and the new one is renamed into place (`publish`).
 6.  *Resume is the only code path.* A run asks the cache for every block of its plan. There is no
