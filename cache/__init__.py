@@ -14,9 +14,10 @@ The protocol, which every module here obeys and refers to by number:
 5.  *Publish.* Shards that were in the cache already are checked first, by seal and CRC-32C: what
     is published is right, even if a bit has flipped since. A store is assembled under a temporary
     name beside its place, from links to committed shards (hard link, else clone, else copy),
-    metadata and, last, the manifest; then: sync the file system; exchange the two directories atomically; sync the parent; remove the old one once no
-    reader holds it. Where the file system cannot exchange, the old store steps aside to a name at
-    which readers look too, and the new one is renamed into place (`publish`).
+    metadata and, last, the manifest; then: sync the file system; exchange the two directories
+    atomically; sync the parent; remove the old one once no reader holds it. Where the file system
+    cannot exchange, the old store steps aside to a name at which readers look too, and the new one
+    is renamed into place (`publish`).
 6.  *Resume is the only code path.* A run asks the cache for every block of its plan. There is no
     journal, no state besides the blocks, nothing to roll back.
 7.  *Locks.* One builder per store, by a lock the kernel drops when its owner dies. Builders share
