@@ -104,7 +104,8 @@ class Optimizer:
     def accumulate(self, gradients: Sequence[tf.Tensor]) -> None:
         """Keep these gradients for the `apply` to come."""
         for slots, gradient in zip(self.slots, gradients, strict=True):
-            slots.accumulated.assign_add(gradient)
+            if slots.accumulated is not None:
+                slots.accumulated.assign_add(gradient)
 
     def total(self, gradients: Sequence[tf.Tensor], *, scale: tf.Tensor) -> list[tf.Tensor]:
         """The step's gradients: of all its micro-batches, with the loss scale taken off."""
