@@ -2,13 +2,22 @@
 PYTHON ?= python3.11
 BIN := .venv/bin
 
-.PHONY: setup repro test test-long lint lock clean
+.PHONY: setup setup-bench repro test test-long lint lock clean
 
 setup: .venv/installed
 
 .venv/installed: requirements.txt
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.txt
+	touch $@
+
+setup-bench: .venv-bench/installed  ## what benchmarks/loading.py compares with, apart from all else
+
+# Without dependencies, as requirements-bench.in says why: the list is complete.
+.venv-bench/installed: requirements.txt requirements-bench.txt
+	$(PYTHON) -m venv .venv-bench
+	.venv-bench/bin/python -m pip install --quiet --disable-pip-version-check -r requirements.txt
+	.venv-bench/bin/python -m pip install --quiet --disable-pip-version-check --no-deps -r requirements-bench.txt
 	touch $@
 
 repro: setup  ## sample data -> stores -> trained and evaluated model
