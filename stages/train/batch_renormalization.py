@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import keras
 import tensorflow as tf
+
+from errors import ConfigError
 
 
 class BatchRenormalization(keras.layers.Layer):
@@ -22,12 +25,22 @@ class BatchRenormalization(keras.layers.Layer):
     Args:
         momentum: share of the running average that stays at each step, see `adapted_momentum`.
         epsilon: added to variances.
+        parts: sizes of the parts of a batch that have statistics of their own in training ("ghost"
+            batches, Hoffer et al. 2017); running averages take the parts' mean. None: one part.
     """
 
-    def __init__(self, *, momentum: float = 0.9, epsilon: float = 1e-3, **kwargs: Any) -> None:
+    def __init__(
+        self,
+        *,
+        momentum: float = 0.9,
+        epsilon: float = 1e-3,
+        parts: Sequence[int] = (),
+        **kwargs: Any,
+    ) -> None:
         super().__init__(**kwargs)
         self.momentum = momentum
         self.epsilon = epsilon
+        self.parts = tuple(parts)
         self.supports_masking = True
 
     def build(self, input_shape: tuple[int | None, ...]) -> None:
@@ -62,22 +75,44 @@ class BatchRenormalization(keras.layers.Layer):
             shifted = tf.cast(x, tf.float32) - moving_mean
             return tf.cast(shifted * scale + beta, x.dtype)
 
-        normalized, mean, variance = self._normalize_by_batch(x, tf.ones_like(gamma))
         moving_stddev = tf.sqrt(moving_variance + self.epsilon)
-        r = tf.sqrt(variance + self.epsilon) / moving_stddev
-        r = tf.stop_gradient(tf.clip_by_value(r, 1 / rmax, rmax))
-        d = (mean - moving_mean) / moving_stddev
-        d = tf.stop_gradient(tf.clip_by_value(d, -dmax, dmax))
-        self._update(self.moving_mean, moving_mean, mean)
-        self._update(self.moving_variance, moving_variance, variance)
-        normalized = tf.cast(normalized, tf.float32)
-        return tf.cast(normalized * (gamma * r) + (gamma * d + beta), x.dtype)
+        outputs, means, variances = [], [], []
+        for part in self._split(x):
+            normalized, mean, variance = self._normalize_by_batch(part, tf.ones_like(gamma))
+            r = tf.sqrt(variance + self.epsilon) / moving_stddev
+            r = tf.stop_gradient(tf.clip_by_value(r, 1 / rmax, rmax))
+            d = (mean - moving_mean) / moving_stddev
+            d = tf.stop_gradient(tf.clip_by_value(d, -dmax, dmax))
+            normalized = tf.cast(normalized, tf.float32)
+            outputs.append(tf.cast(normalized * (gamma * r) + (gamma * d + beta), x.dtype))
+            means.append(mean)
+            variances.append(variance)
+        self._update(self.moving_mean, moving_mean, tf.add_n(means) / len(means))
+        self._update(self.moving_variance, moving_variance, tf.add_n(variances) / len(means))
+        return outputs[0] if len(outputs) == 1 else tf.concat(outputs, axis=0)
 
     def get_config(self) -> dict[str, Any]:
-        return {**super().get_config(), "momentum": self.momentum, "epsilon": self.epsilon}
+        return {
+            **super().get_config(),
+            "momentum": self.momentum,
+            "epsilon": self.epsilon,
+            "parts": list(self.parts),
+        }
 
     def compute_output_shape(self, input_shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
         return input_shape
+
+    def _split(self, x: tf.Tensor) -> list[tf.Tensor]:
+        if not self.parts:
+            return [x]
+        if x.shape[0] is not None and x.shape[0] != sum(self.parts):
+            raise ConfigError(
+                f"ghost_bn is made for {sum(self.parts)} examples, a device sees {x.shape[0]}",
+                where="params.yaml: train.norm.ghost_bn",
+                cause="batch sizes, devices and grad_accum_steps decide how many these are",
+                next_command="give sizes that add up to that number",
+            )
+        return list(tf.split(x, self.parts, axis=0))
 
     def _normalize_by_batch(
         self, x: tf.Tensor, ones: tf.Tensor

@@ -177,7 +177,7 @@ class CropSettings:
     image_interpolation_train: str = "linear"
     image_interpolation_test: str = "linear"
     trainer_flip_prob: float = 0.5  # mirrored by the trainer, besides the loader's flip
-    test_aug: bool = False
+    test_aug: bool = False  # also in the validation during training
 
     def __post_init__(self) -> None:
         _require_fraction(
@@ -277,7 +277,12 @@ class OptimisationSettings:
 
 @dataclass(frozen=True, slots=True)
 class NormSettings:
-    """Batch renormalisation and the ramp by which it departs from plain batch normalisation."""
+    """Batch renormalisation and the ramp by which it departs from plain batch normalisation.
+
+    `ghost_bn` names the sizes, comma-separated, of the parts of a batch that are normalised each by
+    its own statistics, such as `64,32,20,32` for the four kinds; they add up to the examples that a
+    device sees at once. `group_norm` normalises each example by itself and rules both others out.
+    """
 
     batch_renorm: bool = True
     group_norm: bool = False
@@ -295,6 +300,24 @@ class NormSettings:
         _require_positive(self, "epsilon", "renorm_ramp_steps", "renorm_limit_scale")
         _require_not_negative(self, "renorm_start_step", "renorm_dmax")
         _require(self.renorm_rmax >= 1, "renorm_rmax must be at least 1")
+        _require(
+            not (self.group_norm and self.batch_renorm),
+            "group_norm and batch_renorm exclude each other: set one of them to false",
+        )
+        _require(
+            not (self.group_norm and self.ghost_bn),
+            "group_norm and ghost_bn exclude each other: leave one of them out",
+        )
+        sizes = self.ghost_bn.split(",") if self.ghost_bn else []
+        _require(
+            all(size.strip().isdecimal() and int(size) > 0 for size in sizes),
+            f"ghost_bn must be sizes such as 64,32,20,32, not {self.ghost_bn!r}",
+        )
+
+    @property
+    def ghost_parts(self) -> tuple[int, ...]:
+        """Sizes of the parts that are normalised by themselves; none: the batch is one."""
+        return tuple(int(size) for size in self.ghost_bn.split(",")) if self.ghost_bn else ()
 
 
 @dataclass(frozen=True, slots=True)

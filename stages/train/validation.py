@@ -7,6 +7,7 @@ none, 3D keypoints.
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
@@ -97,11 +98,20 @@ class Validation:
         with ThreadPoolExecutor(self._settings.data.loader_threads) as pool:
             for start in range(0, len(places), size):
                 part = places[start : start + size]
-                examples: list[Batch] = list(pool.map(lambda p: reader(p[0], p[1], None), part))
+                examples: list[Batch] = list(
+                    pool.map(lambda p: reader(p[0], p[1], self._rng(p[0], p[1])), part)
+                )
                 examples += examples[:1] * (size - len(part))
                 batch = {name: np.stack([e[name] for e in examples]) for name in DEVICE_ARRAYS}
                 batch["point_validity"][len(part) :] = False
                 yield batch
+
+    def _rng(self, source: Source, position: int) -> np.random.Generator | None:
+        """With `test_aug` pictures are augmented as in training, every time alike."""
+        if not self._settings.crop.test_aug:
+            return None
+        seed = self._settings.optimisation.seed
+        return np.random.default_rng([seed, zlib.crc32(source.name.encode()), position])
 
 
 _NAMES = {
