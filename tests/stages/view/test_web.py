@@ -10,10 +10,12 @@ import subprocess
 import sys
 import urllib.parse
 from pathlib import Path
+from typing import Any
 
 import pytest
 from click.testing import CliRunner
 
+from cache.reader import Split
 from cli import cli
 from pipeline.schema import Kind
 from stages.view.viewer_process import LOOPBACK, web_viewer
@@ -60,6 +62,28 @@ def test_several_stores_are_one_recording_each_below_a_name_of_its_own(
     result = CliRunner().invoke(cli, ["view", *stores, "--save", str(tmp_path / "both.png")])
     assert result.exit_code == 1
     assert "a sheet shows one store" in result.output
+
+
+@pytest.mark.parametrize("suffix", ["rrd", "png"])
+def test_no_row_is_read_that_is_not_shown(
+    suffix: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(signal, "signal", lambda *_: None)
+    read: set[int] = set()
+    for name in ("gather", "blobs"):
+        real = getattr(Split, name)
+
+        def noted(split: Split, *arguments: Any, _name: str = name, _real: Any = real) -> Any:
+            read.update(int(row) for row in arguments[0 if _name == "gather" else 1])
+            return _real(split, *arguments)
+
+        monkeypatch.setattr(Split, name, noted)
+    monkeypatch.setattr(Split, "column", None)  # whole columns are not read at all
+    out = tmp_path / f"two.{suffix}"
+    store = make_store(tmp_path)
+    result = CliRunner().invoke(cli, ["view", str(store), "--index", "1:3", "--save", str(out)])
+    assert result.exit_code == 0, result.output
+    assert read == {1, 2}
 
 
 def test_the_page_is_served_to_this_machine_only_and_may_talk_to_it_only() -> None:
