@@ -121,7 +121,7 @@ def draw_joint_errors(joints: Sequence[Mapping[str, Any]], path: Path) -> None:
 
 
 def draw_calibration(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
-    """Actual error over predicted uncertainty, one line per dataset and split."""
+    """Actual error over predicted uncertainty by dataset and split; ideal is the diagonal."""
     figure, axis = plt.subplots(figsize=(5, 4.5))
     for name in dict.fromkeys(f"{row['dataset']}/{row['split']}" for row in rows):
         part = [row for row in rows if f"{row['dataset']}/{row['split']}" == name]
@@ -132,7 +132,10 @@ def draw_calibration(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
             markersize=3,
             label=name,
         )
-    axis.set_xlabel("predicted uncertainty, mm")
+    if rows:
+        most = max(row[key] for row in rows for key in ("expected_mm", "actual_mm"))
+        axis.plot([0, most], [0, most], color="#999999", linestyle=":", label="as predicted")
+    axis.set_xlabel("predicted uncertainty (the error to be expected), mm")
     axis.set_ylabel("root-relative error, mm")
     axis.grid(alpha=0.3)
     if rows:

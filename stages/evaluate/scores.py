@@ -82,7 +82,13 @@ def by_joint(
 def calibration(
     uncert: Floats, errors_mm: Floats, validity: npt.NDArray[np.bool_], *, n_bins: int = 10
 ) -> list[Mapping[str, float]]:
-    """Points sorted by predicted uncertainty into equal bins: what was expected, what was true."""
+    """Points sorted by predicted uncertainty into equal bins: what was expected, what was true.
+
+    Args:
+        uncert: (N, P), metres, the error to be expected.
+        errors_mm: (N, P).
+        validity: bool (N, P).
+    """
     expected, actual = 1000 * uncert[validity], errors_mm[validity]
     order = np.argsort(expected, kind="stable")
     return [
