@@ -63,11 +63,19 @@ def in_turn(
     contestants: Mapping[str, Callable[[], float | None]], *, rounds: int
 ) -> dict[str, Run]:
     """Medians over rounds in which every contestant runs once."""
+    found = runs_in_turn(contestants, rounds=rounds)
+    return {name: median(runs) for name, runs in found.items()}
+
+
+def runs_in_turn(
+    contestants: Mapping[str, Callable[[], float | None]], *, rounds: int
+) -> dict[str, list[Run]]:
+    """All runs of rounds in which every contestant runs once."""
     runs: dict[str, list[Run]] = {name: [] for name in contestants}
     for _ in range(rounds):
         for name, work in contestants.items():
             runs[name].append(in_a_fork(work))
-    return {name: median(found) for name, found in runs.items()}
+    return runs
 
 
 def median(runs: Sequence[Run]) -> Run:
