@@ -16,6 +16,7 @@ class ExampleCheck:
         meaning: how it is measured, in a sentence or two.
         causes: what usually is behind it.
         unit: of the quantity, as written behind a number.
+        measure: of the quantity, in a word or two.
         low, high: names of the bounds in `report.suspects`; None is no bound.
         limit: name of the share that may be suspect, in `report.limits`.
     """
@@ -26,6 +27,7 @@ class ExampleCheck:
     meaning: str
     causes: str
     unit: str = ""
+    measure: str = ""
     low: str | None = None
     high: str | None = None
     limit: str = "most_suspect"
@@ -62,6 +64,7 @@ EXAMPLE_CHECKS = (
         "Joint names of another convention; a picture that was mirrored without its labels; "
         "camera coordinates of the wrong handedness.",
         low="least_handedness",
+        measure="handedness",
     ),
     ExampleCheck(
         "twisted_torso",
@@ -71,6 +74,7 @@ EXAMPLE_CHECKS = (
         "whether both stand in the same order, where both are wide).",
         "The sides of one pair of joints are swapped, or its joints are mixed up.",
         low="least_twist_cosine",
+        measure="cosine",
     ),
     ExampleCheck(
         "odd_bones",
@@ -82,6 +86,7 @@ EXAMPLE_CHECKS = (
         "Joints mixed up, one joint annotated at a wrong place, one twin on the wrong side.",
         unit="×",
         high="most_bone_factor",
+        measure="factor",
     ),
     ExampleCheck(
         "odd_bones_2d",
@@ -93,6 +98,7 @@ EXAMPLE_CHECKS = (
         "Joints mixed up, joints of another person, a box at another resolution.",
         unit="×",
         high="most_bone_factor_2d",
+        measure="factor",
     ),
     ExampleCheck(
         "body_size",
@@ -105,6 +111,7 @@ EXAMPLE_CHECKS = (
         unit=" m",
         low="least_body_m",
         high="most_body_m",
+        measure="length",
     ),
     ExampleCheck(
         "relative_size",
@@ -115,6 +122,7 @@ EXAMPLE_CHECKS = (
         unit="×",
         low="least_relative_size",
         high="most_relative_size",
+        measure="size",
     ),
     ExampleCheck(
         "depth",
@@ -125,6 +133,7 @@ EXAMPLE_CHECKS = (
         unit=" m",
         low="least_depth_m",
         high="most_depth_m",
+        measure="depth",
     ),
     ExampleCheck(
         "behind_camera",
@@ -134,6 +143,7 @@ EXAMPLE_CHECKS = (
         "The wrong camera, or its inverse (camera to world taken for world to camera).",
         unit=" points",
         high="most_points_behind",
+        measure="count",
     ),
     ExampleCheck(
         "field_of_view",
@@ -144,6 +154,7 @@ EXAMPLE_CHECKS = (
         unit="°",
         low="least_view_deg",
         high="most_view_deg",
+        measure="angle",
     ),
     ExampleCheck(
         "box_misplaced",
@@ -153,6 +164,7 @@ EXAMPLE_CHECKS = (
         "diagonals.",
         "The wrong camera, labels of another picture, a box at another resolution.",
         high="most_box_offset",
+        measure="distance",
     ),
     ExampleCheck(
         "box_wrong_size",
@@ -163,6 +175,7 @@ EXAMPLE_CHECKS = (
         unit="×",
         low="least_box_ratio",
         high="most_box_ratio",
+        measure="ratio",
     ),
     ExampleCheck(
         "points_off_box",
@@ -172,6 +185,7 @@ EXAMPLE_CHECKS = (
         "around what is visible, so hidden joints may stick out.",
         "The wrong camera, labels of another picture, a mirrored picture.",
         low="least_share_in_box",
+        measure="share",
     ),
     ExampleCheck(
         "box_beyond_picture",
@@ -180,6 +194,7 @@ EXAMPLE_CHECKS = (
         "Share of the box's area that lies outside the picture.",
         "A box at another resolution, or of the uncropped picture.",
         high="most_box_beyond",
+        measure="share",
     ),
     ExampleCheck(
         "points_off_mask",
@@ -188,6 +203,7 @@ EXAMPLE_CHECKS = (
         "Share of the joints on the mask or close to it (3 % of the box diagonal).",
         "The wrong camera or lens, labels of another picture, a mirrored picture.",
         low="least_share_on_mask",
+        measure="share",
     ),
     ExampleCheck(
         "mask_of_other_size",
@@ -197,6 +213,7 @@ EXAMPLE_CHECKS = (
         "Labels of another picture; a mask at another resolution.",
         unit=" px",
         high="most_mask_difference",
+        measure="difference",
     ),
     ExampleCheck(
         "faint_outline",
@@ -208,6 +225,7 @@ EXAMPLE_CHECKS = (
         unit="×",
         low="least_outline_contrast",
         limit="most_faint_outlines",
+        measure="contrast",
     ),
     ExampleCheck(
         "surface_sides",
@@ -218,6 +236,7 @@ EXAMPLE_CHECKS = (
         "The sides of the joints or of the surface points are swapped.",
         low="least_surface_sides",
         limit="most_surface_suspects",
+        measure="agreement",
     ),
     ExampleCheck(
         "unreadable_header",
@@ -226,6 +245,7 @@ EXAMPLE_CHECKS = (
         "Stored pictures whose size cannot be read.",
         "Broken files; run `cli.py verify`.",
         high="most_headers_missing",
+        measure="count",
     ),
     ExampleCheck(
         "dark_picture",
@@ -234,6 +254,7 @@ EXAMPLE_CHECKS = (
         "Grey level, 0 to 255, that the brightest hundredth of the picture reaches.",
         "Frames before the light went on, failed renderings, a wrong bit depth.",
         low="least_brightness",
+        measure="grey level",
     ),
     ExampleCheck(
         "constant_picture",
@@ -242,6 +263,7 @@ EXAMPLE_CHECKS = (
         "Standard deviation of the picture's grey levels, 0 to 255.",
         "Failed renderings or downloads, placeholder pictures.",
         low="least_picture_spread",
+        measure="deviation",
     ),
 )
 

@@ -92,7 +92,7 @@ def _of_examples(check: ExampleCheck, scan: Scan, settings: ReportSettings) -> F
         low=None,
         high=getattr(settings.limits, check.limit),
         is_share=True,
-        example_bound=_in_words(tally.low, tally.high, check.unit),
+        example_bound=f"{check.measure} {_in_words(tally.low, tally.high, check.unit)}",
         n_examined=tally.n_measured,
         n_suspects=tally.n_suspects,
         suspects=tally.worst,

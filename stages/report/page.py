@@ -164,6 +164,7 @@ def _gallery(chapter: Chapter, figure: Figure) -> str:
 def _tile(chapter: Chapter, figure: Figure, suspect: Suspect) -> str:
     place = f"{suspect.split}[{suspect.row}]"
     value = f"{suspect.value:.3g}{figure.example_unit}" if figure.example_bound else ""
+    value = value.replace("-", "−")
     note = " · ".join(part for part in (value, suspect.note) if part)
     address = chapter.thumbnails.get((suspect.split, suspect.row))
     picture = (
