@@ -66,7 +66,7 @@ def sample_world(recipe: Recipe, rng: np.random.Generator) -> DatasetWorld:
     return DatasetWorld(turn, np.array([rng.uniform(-2, 2), 0.0, rng.uniform(-2, 2)]))
 
 
-@functools.lru_cache(maxsize=512)
+@functools.lru_cache(maxsize=1024)
 def _person(recipe_name: str, number: int, seed: int) -> Person:
     stream = person_seed(RECIPES[recipe_name], number, seed=seed)
     return sample_person(number, np.random.default_rng(stream))

@@ -38,7 +38,7 @@ def plan_pictures(recipe: Recipe, *, examples: int, seed: int) -> list[PicturePl
     """
     stream = np.random.SeedSequence(seed, spawn_key=(recipe.number, _PLAN_STREAM))
     rng = np.random.default_rng(stream)
-    n_people = int(np.clip(examples // 8, 20, 400))
+    n_people = int(np.clip(examples // 4, 20, 800))
     n_held_out = round(_HELD_OUT_SHARE * examples) if recipe.held_out_split is not None else 0
     first_held_out = round((1 - _HELD_OUT_SHARE) * n_people)
     plans: list[PicturePlan] = []
