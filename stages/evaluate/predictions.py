@@ -70,12 +70,21 @@ def chosen_positions(source: Source, max_examples: int | None) -> list[int]:
 def read_truth(
     source: Source, positions: list[int], reader: ExampleReader, *, threads: int
 ) -> tuple[Truth, npt.NDArray[np.uint8]]:
-    """Annotations and crops (N, S, S, 3), without augmentation, read by several threads."""
+    """Annotations and crops (N, S, S, 3), read by several threads.
+
+    Without augmentation, unless `test_aug` asks for it; then always the same one.
+    """
+    everything = np.array(positions, np.int64)
+    draws = None
+    if reader.settings.crop.test_aug:
+        rng = np.random.default_rng((reader.settings.optimisation.seed, *positions[:1]))
+        draws = reader.draw([source], np.zeros(len(positions), np.int64), rng)
 
     def read(part: npt.NDArray[np.int64]) -> Batch:
-        return reader.read([source], np.zeros(len(part), np.int64), part, draws=None)
+        own = None if draws is None else draws[part]
+        return reader.read([source], np.zeros(len(part), np.int64), everything[part], draws=own)
 
-    parts = np.array_split(np.array(positions, np.int64), min(threads, len(positions)))
+    parts = np.array_split(np.arange(len(positions)), min(threads, len(positions)))
     with ThreadPoolExecutor(threads) as pool:
         batches = list(pool.map(read, parts))
     stacked = {name: np.concatenate([batch[name] for batch in batches]) for name in batches[0]}
