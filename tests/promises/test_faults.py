@@ -71,7 +71,7 @@ def test_some_call_fails(world: World, folder: Path, code: int) -> None:
 @pytest.mark.long
 @pytest.mark.timeout(3600)
 @pytest.mark.parametrize("can_exchange", [True, False])
-@pytest.mark.parametrize("code", [errno.ENOSPC, errno.EIO])
+@pytest.mark.parametrize("code", [errno.ENOSPC, errno.EIO, errno.EDQUOT])
 def test_every_call_fails(world: World, folder: Path, code: int, can_exchange: bool) -> None:
     check_faults(world, folder, code, every=1, can_exchange=can_exchange)
 

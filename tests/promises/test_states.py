@@ -161,4 +161,4 @@ def test_any_order(machine: type[Stores]) -> None:
 @pytest.mark.long
 @pytest.mark.timeout(7200)
 def test_many_orders(machine: type[Stores]) -> None:
-    run(machine, examples=100, steps=50)
+    run(machine, examples=200, steps=50)
