@@ -8,6 +8,7 @@ moves the centre to s·i + s/2.
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -83,8 +84,11 @@ def load_weights(model: keras.Model, path: Path) -> None:
     if not path.is_file():
         raise ConfigError("there is no such weights file", where=where)
     try:
-        model.load_weights(where, skip_mismatch=False)
-    except (ValueError, OSError, KeyError) as error:
+        with warnings.catch_warnings():
+            # Keras warns of layers that it does not find, and leaves them as they are.
+            warnings.simplefilter("error", UserWarning)
+            model.load_weights(where, skip_mismatch=False)
+    except (ValueError, OSError, KeyError, UserWarning) as error:
         raise ConfigError(
             "the weights do not fit the backbone",
             where=where,
