@@ -118,7 +118,7 @@ def test_the_parts_of_a_batch_hold_every_example_once_and_every_kind_alike() -> 
 
 
 def test_what_cannot_be_shared_out_evenly_is_refused() -> None:
-    with pytest.raises(ConfigError, match="2 examples of kind kp3d .* 4 equal parts"):
+    with pytest.raises(ConfigError, match=r"2 examples of kind kp3d .* 4 equal parts"):
         _ = Division(WHOLE, 4).kinds
 
 
