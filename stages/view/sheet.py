@@ -34,7 +34,8 @@ def make_sheet(
     Args:
         examples: at least one, all of one store.
         title: of the whole sheet.
-        fits: width and height in pixels; the panels of a larger sheet are made smaller, not its text.
+        fits: width and height in pixels; the panels of a larger sheet are made smaller, its text
+            is not.
     """
     has_pose = any(example.joints3d is not None for example in examples)
     n_columns = min(len(examples), _COLUMNS_3D if has_pose else _COLUMNS_2D)
