@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import functools
 import inspect
 import json
 import re
@@ -165,18 +166,24 @@ def _cli_page() -> str:
         terminated=cli.EXIT_TERMINATED,
     )
     parts = [intro]
-    for words, command in _commands(cli.cli):
-        context = click.Context(command, info_name=" ".join(["cli.py", *words]), terminal_width=96)
-        parts.append(f"## {' '.join(words)}\n\n```text\n{command.get_help(context)}\n```\n")
+    group = click.Context(
+        cli.cli, info_name="cli.py", terminal_width=96, **cli.cli.context_settings
+    )
+    for context in _contexts(group):
+        title = context.command_path.removeprefix("cli.py ")
+        parts.append(f"## {title}\n\n```text\n{context.get_help()}\n```\n")
     return "\n".join(parts)
 
 
-def _commands(group: click.Group, *words: str) -> Iterator[tuple[list[str], click.Command]]:
-    for name, command in group.commands.items():
+def _contexts(group: click.Context) -> Iterator[click.Context]:
+    """A context of every command, as it has when it is called."""
+    assert isinstance(group.command, click.Group)
+    for name, command in group.command.commands.items():
+        context = click.Context(command, parent=group, info_name=name)
         if isinstance(command, click.Group):
-            yield from _commands(command, *words, name)
+            yield from _contexts(context)
         else:
-            yield [*words, name], command
+            yield context
 
 
 # The settings
@@ -218,11 +225,13 @@ def _default(field: dataclasses.Field[Any]) -> str:
     return "required"
 
 
+@functools.cache
 def _meanings() -> Mapping[str, str]:
     nested = yaml.safe_load(MEANINGS_PATH.read_text(encoding="utf-8"))
     return {f"{s}.{name}": text for s, texts in nested.items() for name, text in texts.items()}
 
 
+@functools.cache
 def _documented(cls: type) -> dict[str, str]:
     """Meaning by name, from the `Attributes:` of a class's docstring."""
     _, _, listed = inspect.cleandoc(cls.__doc__ or "").partition("Attributes:\n")
@@ -234,6 +243,7 @@ def _documented(cls: type) -> dict[str, str]:
     return found
 
 
+@functools.cache
 def _source_comments(cls: type) -> dict[str, str]:
     """Meaning by name, from the comment beside a field or the lines of comment above it."""
     found: dict[str, str] = {}
@@ -305,7 +315,7 @@ MANIFEST_FIELDS = {
     "splits.*.blocks.rows": "first row, and the row after the last",
     "splits.*.blocks.key": "SHA-256 of everything that the block's bytes depend on",
     "splits.*.blocks.shards": (
-        "by column: length in bytes, SHA-256, seal (16 digits of the SHA-256 of its end); `null` where "
+        "by column: length in bytes, SHA-256, seal (16 digits of that of its end); `null` where "
         "all rows hold the fill value, so that there is no file"
     ),
     "metadata": "by path: length and SHA-256 of every `zarr.json`",
