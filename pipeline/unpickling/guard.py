@@ -7,7 +7,6 @@ dies with it: an orphan would go on holding the parent's locks.
 
 from __future__ import annotations
 
-import contextlib
 import ctypes
 import faulthandler
 import gc
@@ -19,6 +18,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 _PR_SET_PDEATHSIG = 1
+# Looked up once, here: a child that reads somebody's file looks nothing up.
+_prctl = getattr(ctypes.CDLL(None), "prctl", None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,8 +119,8 @@ def _run_child(work: Callable[[], bytes], limits: Limits, writer: int, parent: i
 
 def _die_with(parent: int) -> None:
     """Have the kernel kill this process when its parent ends."""
-    with contextlib.suppress(AttributeError):  # only Linux can
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+    if _prctl is not None:  # only Linux can
+        _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
     if os.getppid() != parent:  # it ended before we could ask
         os._exit(1)
 
