@@ -198,10 +198,10 @@ def _params_page() -> str:
 
 
 def _section(name: str, cls: type) -> Iterator[str]:
-    yield f"## {name}\n"
     hints = typing.get_type_hints(cls)
     plain = [f for f in dataclasses.fields(cls) if not dataclasses.is_dataclass(hints[f.name])]
     if plain:
+        yield f"## {name}\n"
         rows = [[f"`{f.name}`", _default(f), _meaning(name, cls, f.name)] for f in plain]
         yield _table(["setting", "left out", "meaning"], rows)
     for field in dataclasses.fields(cls):

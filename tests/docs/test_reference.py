@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import hashlib
 import json
 import re
@@ -13,7 +14,7 @@ from cache.layout import to_json
 from docs import make_reference
 from pipeline.datasets import DATASETS
 from pipeline.schema import Kind, Widths, column_specs
-from stages.settings import load_params
+from stages.settings import PROJECT_ROOT, load_params
 from tests.docs.pages import PAGES, blocks
 
 # Like no number that a row's shape has of itself.
@@ -94,3 +95,19 @@ def test_the_page_on_real_pickles_says_what_the_declarations_say() -> None:
         assert f"`{dataset.kind}`" in kinds[name]
         assert joints[name] == str(len(dataset.skeleton.joint_names))
         assert splits[name] == ", ".join(dataset.splits)
+
+
+def test_every_figure_of_an_evaluation_is_explained() -> None:
+    module = ast.parse((PROJECT_ROOT / "stages/evaluate/scores.py").read_text(encoding="utf-8"))
+    functions = [node for node in module.body if isinstance(node, ast.FunctionDef)]
+    returned = {
+        key.value
+        for function in functions
+        if function.name in ("scores_3d", "scores_2d")
+        for node in ast.walk(function)
+        if isinstance(node, ast.Dict)
+        for key in node.keys
+        if isinstance(key, ast.Constant)
+    }
+    explained = {row[0].strip("`") for row in table("docs/training.md", "## What `evaluate`")}
+    assert returned == explained
