@@ -55,6 +55,13 @@ def test_every_file_that_is_named_exists(page: str) -> None:
                 assert found, word
 
 
+def test_every_file_in_a_diagram_exists() -> None:
+    diagrams = [b.text for page in PAGES for b in blocks(page) if b.language == "mermaid"]
+    named = [name for text in diagrams for name in re.findall(r'\|"([^"]+)"\|', text)]
+    assert named
+    assert [name for name in named if not (ROOT / name).exists()] == []
+
+
 def parse(arguments: list[str]) -> None:
     """Have click find the command and its options, without running it."""
     context = click.Context(cli.cli, info_name="cli.py", **cli.cli.context_settings)
