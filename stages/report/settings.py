@@ -50,7 +50,7 @@ class SuspectBounds:
     most_view_deg: float = 150.0
     most_box_offset: float = 0.35
     least_box_ratio: float = 0.67
-    most_box_ratio: float = 1.75
+    most_box_ratio: float = 2.0
     least_share_in_box: float = 0.6
     most_box_beyond: float = 0.35
     least_share_on_mask: float = 0.45
