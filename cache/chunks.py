@@ -13,6 +13,7 @@ five, and what is left to the entropy coder alone decompresses up to 1.8 times a
 
 from __future__ import annotations
 
+import itertools
 import struct
 import threading
 from collections.abc import Sequence
@@ -20,6 +21,7 @@ from typing import Any
 
 import google_crc32c
 import numpy as np
+import numpy.typing as npt
 import zstandard
 
 ZSTD_LEVEL = 1
@@ -41,6 +43,8 @@ _FRAME_START = _HEADER.pack(_MAGIC, _SINGLE_SEGMENT_8_BYTE_SIZE, 0)[:5]
 _BLOCK_BYTES = 128 * 1024  # the largest block the format allows
 _RAW, _RUN_LENGTH = 0, 1
 _LEAST_ZEROS = 16  # fewer are not worth the headers of two more blocks
+_LEAST_BUFFER_BYTES = 1 << 19
+_CRC_OFFSETS = np.arange(CRC_BYTES)
 # The CRC-32C of anything followed by its own CRC-32C: checks without cutting the bytes in two.
 _CRC_RESIDUE = 0x48674BC7
 
@@ -107,73 +111,82 @@ def decode_chunk(stored: bytes, size: int) -> bytes | memoryview:
 
 
 def decode_run(
-    data: bytes, places: Sequence[tuple[int, int]], size: int, out: memoryview
+    data: npt.NDArray[np.uint8],
+    places: npt.NDArray[np.integer[Any]],
+    size: int,
+    out: npt.NDArray[np.uint8],
 ) -> tuple[int, ChunkError] | None:
     """Decode many chunks, one after the other, into a buffer.
 
+    Every checksum is checked, the chunks' sizes together: a chunk with a right checksum and another
+    size, which no damage makes, is noticed by the sum.
+
     Args:
-        data: stored bytes.
-        places: offset and length of each chunk in them; a length of 0 leaves its part of `out`.
+        data: (m,) stored bytes, that all places lie in.
+        places: (n, 2) offset and length of each chunk in them; a length of 0 leaves its part of
+            `out`.
         size: decoded bytes of each.
-        out: as long as all chunks decoded.
+        out: (n * size,) contiguous.
 
     Returns:
         The number of the first chunk that is damaged, and how; None if none is.
     """
-    crc = google_crc32c.value
-    view = memoryview(data)
-    raw_start = _HEADER.pack(_MAGIC, _SINGLE_SEGMENT_8_BYTE_SIZE, size)
-    raw_start += _block_header(_RAW, size, is_last=True)
-    packed: list[int] = []  # chunks that are more than one raw block
-    for number, (offset, length) in enumerate(places):
-        if length:
-            stored = data[offset : offset + length]
-            if len(stored) < length or length <= CRC_BYTES or crc(stored) != _CRC_RESIDUE:
-                return number, ChunkError("does not match its CRC-32C")
-            if stored.startswith(raw_start):
-                start = offset + _RAW_START
-                out[number * size : (number + 1) * size] = view[start : start + size]
-            else:
-                packed.append(number)
-    return _decompress_all(data, [(n, *places[n]) for n in packed], size, out)
-
-
-def _decompress_all(
-    data: bytes, frames: Sequence[tuple[int, int, int]], size: int, out: memoryview
-) -> tuple[int, ChunkError] | None:
-    """The part of `decode_run` after the checksums: (number, offset, length) of each chunk."""
-    if not frames:
-        return None
-    table = np.array(frames, dtype="<u8")
-    segments = np.ascontiguousarray(table[:, 1:])
-    segments[:, 1] -= CRC_BYTES
-    try:
-        # All in one call: for the small chunks of most columns, calls are what costs.
-        decoded: Any = _decompressor().multi_decompress_to_buffer(
-            zstandard.BufferWithSegments(data, segments.tobytes()),
-            decompressed_sizes=np.full(len(frames), size, dtype="<u8").tobytes(),
-            threads=1,
-        )
-    except (zstandard.ZstdError, ValueError) as error:
-        return _first_damaged(data, frames, size, str(error))
-    if frames[-1][0] - frames[0][0] == len(frames) - 1 and size < _BLOCK_BYTES // 32:
-        start = frames[0][0] * size
-        out[start : start + len(frames) * size] = b"".join(decoded)
-    else:
-        for (number, _, _), values in zip(frames, decoded, strict=True):
-            out[number * size : (number + 1) * size] = memoryview(values)
+    lengths = places[:, 1]
+    numbers = np.flatnonzero(lengths)
+    everything = len(numbers) == len(places)
+    if not everything:
+        if not len(numbers):
+            return None
+        places = places[numbers]
+        lengths = places[:, 1]
+    if int(lengths.min()) <= CRC_BYTES:
+        return int(numbers[lengths.argmin()]), ChunkError("is shorter than its checksum")
+    starts = places[:, 0]
+    ends = starts + lengths - CRC_BYTES
+    frames = [data[start:end] for start, end in zip(starts.tolist(), ends.tolist(), strict=True)]
+    crcs = np.fromiter(map(google_crc32c.value, frames), "<u4", len(frames))
+    stored_crcs = data[ends[:, np.newaxis] + _CRC_OFFSETS].view("<u4")[:, 0]
+    if crcs.tobytes() != stored_crcs.tobytes():
+        wrong = np.flatnonzero(crcs != stored_crcs)[0]
+        return int(numbers[wrong]), ChunkError("does not match its CRC-32C")
+    # Runs of chunks that are all there: neighbours in `out` as they are in `frames`.
+    gaps = [] if everything else (np.flatnonzero(np.diff(numbers) > 1) + 1).tolist()
+    breaks = [0, *gaps, len(frames)]
+    for first, stop in itertools.pairwise(breaks):
+        start = int(numbers[first]) * size
+        part = out[start : start + (stop - first) * size]
+        reason = _decompress_into(part, frames[first:stop])
+        if reason is not None:
+            damaged, error = _first_damaged(frames[first:stop], size, reason)
+            return int(numbers[first + damaged]), error
     return None
 
 
+def _decompress_into(
+    out: npt.NDArray[np.uint8], frames: Sequence[npt.NDArray[np.uint8]]
+) -> str | None:
+    """Fill a buffer with what zstd frames hold; why that failed, None if it did not."""
+    # One call for all, in place: calls and copies are what costs, and other threads run meanwhile.
+    together = thread_buffer("frames", sum(map(len, frames)))
+    np.concatenate(frames, out=together)
+    reader = _decompressor().stream_reader(together.data, read_across_frames=True)
+    try:
+        length = reader.readinto(out)
+        is_more = reader.readinto(bytearray(1))
+    except zstandard.ZstdError as error:
+        return str(error)
+    return None if length == out.size and not is_more else "is of another size"
+
+
 def _first_damaged(
-    data: bytes, frames: Sequence[tuple[int, int, int]], size: int, reason: str
+    frames: Sequence[npt.NDArray[np.uint8]], size: int, reason: str
 ) -> tuple[int, ChunkError]:
-    for number, offset, length in frames:
+    for number, frame in enumerate(frames):
         try:
-            decode_chunk(data[offset : offset + length], size)
+            decode_chunk(with_crc(frame.tobytes()), size)
         except ChunkError as error:
             return number, error
-    return frames[0][0], ChunkError(f"does not decompress: {reason}")
+    return 0, ChunkError(f"does not decompress: {reason}")
 
 
 def encode_padded_file(data: bytes, width: int) -> list[bytes]:
@@ -253,6 +266,18 @@ def decode_padded_file(stored: bytes, length: int) -> bytes:
     if len(data) != length:
         raise ChunkError(f"holds {len(data)} bytes, expected {length}")
     return data
+
+
+def thread_buffer(name: str, size: int) -> npt.NDArray[np.uint8]:
+    """`size` bytes of memory of this thread, the same ones whenever it asks for that name.
+
+    Fresh memory costs more than what is done with it here: the kernel clears every page.
+    """
+    buffer: npt.NDArray[np.uint8] | None = getattr(_thread, name, None)
+    if buffer is None or buffer.size < size:
+        buffer = np.empty(max(size, _LEAST_BUFFER_BYTES), np.uint8)
+        setattr(_thread, name, buffer)
+    return buffer[:size]
 
 
 def with_crc(data: bytes) -> bytes:

@@ -22,12 +22,13 @@ from cache import chunks, shards
 from cache.layout import ColumnLayout, layout_from_metadata
 from cache.manifest import Manifest, Rejection, SplitRecord
 from cache.row_groups import DECODED_BYTES, RowGroups
-from cache.shard_files import ShardFiles, damaged, naming, unreadable
+from cache.shard_files import OpenShard, ShardFiles, damaged, naming, unreadable
 from cache.store_directory import StoreDirectory
 from errors import StoreError
 
 Rows = Sequence[int] | npt.NDArray[np.integer[Any]]
-_RUN_BYTES = 1 << 22
+_RUN_BYTES = 1 << 19
+_TASK_BYTES = 1 << 24
 
 
 class Store:
@@ -186,18 +187,9 @@ class Split:
         layout = self._column(name)
         start, stop, _ = slice(start, stop).indices(len(self))
         stop = max(start, stop)
-        first, last = start // layout.chunk_rows, -(-stop // layout.chunk_rows)
-        # Whole chunks are decoded in place; what lies outside the rows is cut off at the end.
-        shape = ((last - first) * layout.chunk_rows, *layout.row_shape)
-        # Zeros that nobody wrote and nobody looks at cost nothing.
-        out = np.zeros(shape, layout.dtype) if layout.fill == 0 else np.empty(shape, layout.dtype)
-        run = max(1, _RUN_BYTES // layout.chunk_bytes)
-        for chunk in range(first, last, run):
-            end = min(last, chunk + run)
-            low, high = ((c - first) * layout.chunk_rows for c in (chunk, end))
-            self._read_run(layout, range(chunk, end), out[low:high])
-        offset = start - first * layout.chunk_rows
-        return out[offset : offset + stop - start]
+        out, skipped = _room(layout, start, stop)
+        self._read_chunks(layout, start // layout.chunk_rows, out)
+        return out[skipped : skipped + stop - start]
 
     def read(self, columns: Sequence[str] | None = None) -> dict[str, npt.NDArray[Any]]:
         """Whole columns, all by default but pictures, by as many threads as there are cores.
@@ -207,10 +199,20 @@ class Split:
         """
         if columns is None:
             columns = [name for name in self.columns if name not in self._apart]
-        widest_first = sorted(columns, key=lambda name: -self._column(name).row_bytes)
+        found, tasks = {}, []
+        for name in columns:
+            layout = self._column(name)
+            out, _ = _room(layout, 0, len(self))
+            found[name] = out[: len(self)]
+            n_rows = max(1, _TASK_BYTES // layout.chunk_bytes) * layout.chunk_rows
+            for start in range(0, len(out), n_rows):
+                tasks.append((layout, start // layout.chunk_rows, out[start : start + n_rows]))
+        # The longest first, so that all threads are done at about the same time.
+        tasks.sort(key=lambda task: -task[2].nbytes)
         with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
-            found = dict(zip(widest_first, pool.map(self.column, widest_first), strict=True))
-        return {name: found[name] for name in columns}
+            for _ in pool.map(self._read_chunks, *zip(*tasks, strict=True)):
+                pass
+        return found
 
     def blobs(self, name: str, rows: Rows) -> list[bytes]:
         """The bytes of a padded column, without the padding.
@@ -281,37 +283,65 @@ class Split:
             raise self._unreadable(error, layout, self.rows_of_chunk(layout, chunk)) from error
         return np.frombuffer(data, dtype=layout.dtype).reshape(-1, *layout.row_shape)
 
+    def _read_chunks(self, layout: ColumnLayout, first: int, out: npt.NDArray[Any]) -> None:
+        """Decode chunks, the first of them number `first`, into `out`: a place for every row."""
+        records = [block.shards[layout.name] for block in self._record.blocks]
+        shard_bytes = max((record.length for record in records if record), default=1)
+        # What is read and decoded at once stays in the processor's cache.
+        n_chunks = max(1, _RUN_BYTES * layout.n_chunks // shard_bytes)
+        for start in range(0, len(out), n_chunks * layout.chunk_rows):
+            part = out[start : start + n_chunks * layout.chunk_rows]
+            chunk = first + start // layout.chunk_rows
+            run = range(chunk, chunk + len(part) // layout.chunk_rows)
+            self._read_run(layout, run, part)
+
     def _read_run(self, layout: ColumnLayout, run: range, out: npt.NDArray[Any]) -> None:
         """Decode a run of chunks, of one or several shards, into `out`: a place for every row."""
-        parts: list[bytes] = []
-        places: list[tuple[int, int]] = []
-        position, chunk = 0, run.start
+        places = np.zeros((len(run), 2), dtype=np.int64)
+        parts: list[
+            tuple[OpenShard, range, range]
+        ] = []  # with bytes of the file, rows of the block
+        n_bytes, chunk = 0, run.start
         while chunk < run.stop:
             number, first = divmod(chunk, layout.n_chunks)
-            n_chunks = min(layout.n_chunks - first, run.stop - chunk)
-            chunk += n_chunks
-            record = self._record.blocks[number].shards[layout.name]
-            if record is None:
-                places += [(0, 0)] * n_chunks
+            stop = min(layout.n_chunks, first + run.stop - chunk)
+            here = places[chunk - run.start : chunk - run.start + stop - first]
+            chunk += stop - first
+            shard = self._open_shard(layout, number)
+            if shard is None:
                 continue
+            here[:], part = shard.places(first, stop)
+            if part:
+                here[:, 0] += n_bytes - part.start
+                parts.append((shard, part, self.rows_of_block(number)))
+                n_bytes += len(part)
+        data = chunks.thread_buffer("stored", n_bytes)
+        n_bytes = 0
+        for shard, part, rows in parts:
             try:
-                shard = self._files.open(self.name, layout, number, record)
-                data, found = shard.read_run(first, first + n_chunks)
+                shard.read_into(data[n_bytes : n_bytes + len(part)], part.start)
             except (OSError, chunks.ChunkError) as error:
-                raise self._unreadable(error, layout, self.rows_of_block(number)) from error
-            places += [(offset + position, length) for offset, length in found]
-            parts.append(data)
-            position += len(data)
+                raise self._unreadable(error, layout, rows) from error
+            n_bytes += len(part)
         if layout.fill != 0:
-            for place, (_, length) in enumerate(places):
-                if length == 0:
-                    out[place * layout.chunk_rows : (place + 1) * layout.chunk_rows] = layout.fill
-        buffer = out.reshape(-1).view(np.uint8).data
-        damage = chunks.decode_run(b"".join(parts), places, layout.chunk_bytes, buffer)
+            for place in np.flatnonzero(places[:, 1] == 0).tolist():
+                out[place * layout.chunk_rows : (place + 1) * layout.chunk_rows] = layout.fill
+        buffer = out.reshape(-1).view(np.uint8)
+        damage = chunks.decode_run(data, places, layout.chunk_bytes, buffer)
         if damage is not None:
             place, problem = damage
             rows = self.rows_of_chunk(layout, run[place])
             raise self._unreadable(problem, layout, rows) from problem
+
+    def _open_shard(self, layout: ColumnLayout, number: int) -> OpenShard | None:
+        """A shard, None if it holds only fill values."""
+        record = self._record.blocks[number].shards[layout.name]
+        if record is None:
+            return None
+        try:
+            return self._files.open(self.name, layout, number, record)
+        except (OSError, chunks.ChunkError) as error:
+            raise self._unreadable(error, layout, self.rows_of_block(number)) from error
 
     def _padded_file(self, layout: ColumnLayout, row: int, length: int) -> bytes:
         if length == 0:
@@ -335,12 +365,12 @@ class Split:
 
     def _stored_chunk(self, layout: ColumnLayout, chunk: int) -> bytes | None:
         number, chunk = divmod(chunk, layout.n_chunks)
-        record = self._record.blocks[number].shards[layout.name]
-        if record is None:
+        shard = self._open_shard(layout, number)
+        if shard is None:
             return None
         try:
-            return self._files.open(self.name, layout, number, record).read(chunk)
-        except (OSError, chunks.ChunkError) as error:
+            return shard.read(chunk)
+        except OSError as error:
             raise self._unreadable(error, layout, self.rows_of_block(number)) from error
 
     def _unreadable(
@@ -362,6 +392,15 @@ class Split:
         if found and not 0 <= min(found) <= max(found) < len(self):
             raise IndexError(f"rows must be in 0..{len(self) - 1} of split {self.name!r}")
         return found
+
+
+def _room(layout: ColumnLayout, start: int, stop: int) -> tuple[npt.NDArray[Any], int]:
+    """Room for the chunks that hold some rows, and how many rows of it are before them."""
+    first, last = start // layout.chunk_rows, -(-stop // layout.chunk_rows)
+    shape = ((last - first) * layout.chunk_rows, *layout.row_shape)
+    # Zeros that nobody wrote and nobody looks at cost nothing.
+    room = np.zeros(shape, layout.dtype) if layout.fill == 0 else np.empty(shape, layout.dtype)
+    return room, start - first * layout.chunk_rows
 
 
 def _store(path: Path, decoded_bytes: int) -> Store:

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 
 from cache import chunks, shards
 from cache.layout import ColumnLayout
@@ -52,24 +53,34 @@ class OpenShard:
         offset, length = _ENTRY.unpack_from(self._index, chunk * shards.ENTRY_BYTES)
         return None if offset == shards.EMPTY else os.pread(self._fd, length, offset)
 
-    def read_run(self, first: int, stop: int) -> tuple[bytes, list[tuple[int, int]]]:
-        """Several chunks at once.
+    def places(self, first: int, stop: int) -> tuple[npt.NDArray[np.int64], range]:
+        """Where chunks lie.
 
         Returns:
-            A run of bytes of the file, and offset and length in it of each of the chunks; a length
-            of 0 for those that hold only fill values.
+            (n, 2) offset and length of each, of length 0 if it holds only fill values; and the
+            bytes of the file that all of them lie in.
         """
-        entries = np.frombuffer(self._index, dtype="<u8").reshape(-1, 2)[first:stop]
-        is_there = entries[:, 0] != shards.EMPTY
-        if not is_there.any():
-            return b"", [(0, 0)] * len(entries)
-        start = int(entries[is_there, 0].min())
-        end = int(entries[is_there].sum(axis=1).max())
-        places = [
-            (offset - start, length) if offset != shards.EMPTY else (0, 0)
-            for offset, length in entries.tolist()
-        ]
-        return os.pread(self._fd, end - start, start), places
+        places = np.frombuffer(self._index, dtype="<i8").reshape(-1, 2)[first:stop]
+        offsets = places[:, 0]
+        if int(offsets.min()) >= 0:
+            ends = places[:, 1] + offsets
+            return places, range(int(offsets.min()), int(ends.max()))
+        is_empty = offsets < 0  # what `EMPTY` is as a signed number
+        places = places.copy()
+        places[is_empty] = 0
+        found = places[~is_empty]
+        if not len(found):
+            return places, range(0)
+        return places, range(int(found[:, 0].min()), int(found.sum(axis=1).max()))
+
+    def read_into(self, buffer: npt.NDArray[np.uint8], offset: int) -> None:
+        """Fill a buffer with what stands from an offset on.
+
+        Raises:
+            ChunkError: the file ends before.
+        """
+        if os.preadv(self._fd, [buffer.data], offset) < len(buffer):
+            raise chunks.ChunkError("was cut while it was read")
 
     def __del__(self) -> None:
         with contextlib.suppress(OSError):

@@ -39,11 +39,16 @@ def test_what_was_encoded_is_decoded(row_bytes: int) -> None:
             plain = zstandard.ZstdDecompressor().decompress(frame, max_output_size=size)
             assert plain == piece
             assert google_crc32c.value(frame).to_bytes(4, "little") == part[-4:]
-        out = bytearray(size * len(pieces))
+        out = np.zeros(size * len(pieces), np.uint8)
         ends = np.cumsum([len(part) for part in stored]).tolist()
         places = [(end - len(part), len(part)) for end, part in zip(ends, stored, strict=True)]
-        assert chunks.decode_run(b"".join(stored), places, size, memoryview(out)) is None
-        assert bytes(out) == b"".join(pieces)
+        assert (
+            chunks.decode_run(
+                np.frombuffer(b"".join(stored), np.uint8), np.array(places), size, out
+            )
+            is None
+        )
+        assert out.tobytes() == b"".join(pieces)
 
 
 def test_a_damaged_chunk_of_a_run_is_named() -> None:
@@ -54,8 +59,8 @@ def test_a_damaged_chunk_of_a_run_is_named() -> None:
     places = [(end - len(part), len(part)) for end, part in zip(ends, stored, strict=True)]
     data = bytearray(b"".join(stored))
     data[places[4][0] + 3] ^= 1
-    out = memoryview(bytearray(512 * len(pieces)))
-    damage = chunks.decode_run(bytes(data), places, 512, out)
+    out = np.zeros(512 * len(pieces), np.uint8)
+    damage = chunks.decode_run(np.frombuffer(data, np.uint8), np.array(places), 512, out)
     assert damage is not None
     assert damage[0] == 4
 
@@ -63,8 +68,10 @@ def test_a_damaged_chunk_of_a_run_is_named() -> None:
 def test_a_whole_checksum_over_a_frame_of_another_size_is_an_error() -> None:
     stored = [chunks.with_crc(zstandard.compress(bytes(length))) for length in (512, 511)]
     places = [(0, len(stored[0])), (len(stored[0]), len(stored[1]))]
-    out = memoryview(bytearray(1024))
-    damage = chunks.decode_run(b"".join(stored), places, 512, out)
+    out = np.zeros(1024, np.uint8)
+    damage = chunks.decode_run(
+        np.frombuffer(b"".join(stored), np.uint8), np.array(places), 512, out
+    )
     assert damage is not None
     assert damage[0] == 1
 
@@ -75,3 +82,20 @@ def test_zeros_at_the_ends_of_rows_cost_next_to_nothing() -> None:
     rows[:, :1000] = rng.integers(0, 256, (32, 1000))
     (stored,) = chunks.encode_chunks([rows.tobytes()], 4096)
     assert len(stored) < 32 * 1000 + 32 * 8 + 32
+
+
+def test_chunks_that_are_not_there_leave_their_place_alone() -> None:
+    rng = np.random.default_rng(0)
+    pieces = [rng.integers(0, 9, 512, dtype=np.uint8).tobytes() for _ in range(40)]
+    is_there = rng.random(40) < 0.6
+    stored = chunks.encode_chunks(pieces, 16)
+    kept = [part if there else b"" for part, there in zip(stored, is_there, strict=True)]
+    places = np.zeros((40, 2), np.int64)
+    places[:, 1] = [len(part) for part in kept]
+    places[:, 0] = np.cumsum(places[:, 1]) - places[:, 1]
+    data = np.frombuffer(b"".join(kept), np.uint8)
+    out = np.full(512 * 40, 77, np.uint8)
+    assert chunks.decode_run(data, places, 512, out) is None
+    for row, piece, there in zip(out.reshape(40, 512), pieces, is_there, strict=True):
+        assert row.tobytes() == (piece if there else b"M" * 512)
+    assert chunks.decode_run(data, np.zeros((40, 2), np.int64), 512, out) is None
