@@ -2,7 +2,7 @@
 PYTHON ?= python3.11
 BIN := .venv/bin
 
-.PHONY: setup setup-bench repro test test-long lint lock clean
+.PHONY: setup setup-bench repro test test-long lint docs lock clean
 
 setup: .venv/installed
 
@@ -34,6 +34,9 @@ lint: setup
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	PYTHONPATH=. $(BIN)/lint-imports
+
+docs: setup  ## the pages that are made from the code
+	$(BIN)/python docs/make_reference.py
 
 lock:  ## refresh the pins (needs uv)
 	uv pip compile requirements.in --python-version 3.11 --no-header --no-annotate --no-emit-index-url --upgrade -o requirements.txt
