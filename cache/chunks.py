@@ -97,7 +97,7 @@ def decode_chunk(stored: bytes, size: int) -> bytes | memoryview:
         ChunkError: the checksum does not match or the frame is not of that size.
     """
     check_crc(stored)
-    if _raw_bytes(stored) == size:
+    if stored.startswith(_FRAME_START) and _raw_bytes(stored) == size:
         return memoryview(stored)[_RAW_START : _RAW_START + size]
     try:
         data: bytes = _decompressor().decompress(

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -25,6 +26,9 @@ class ColumnLayout:
         fill: value of what is not stored.
         shard_rows: rows per shard file, a multiple of `chunk_rows`.
         chunk_rows: rows per inner chunk, the smallest thing that can be read.
+        n_chunks: inner chunks per shard.
+        row_bytes: length of a row.
+        chunk_bytes: length of a decoded chunk.
     """
 
     name: str
@@ -34,22 +38,18 @@ class ColumnLayout:
     shard_rows: int
     chunk_rows: int
 
+    # Asked for with every chunk that is read, so worked out once.
+    n_chunks: int = field(init=False, repr=False, compare=False)
+    row_bytes: int = field(init=False, repr=False, compare=False)
+    chunk_bytes: int = field(init=False, repr=False, compare=False)
+
     def __post_init__(self) -> None:
         if self.shard_rows % self.chunk_rows:
             raise ValueError(f"{self.shard_rows} rows do not divide into {self.chunk_rows}")
-
-    @property
-    def n_chunks(self) -> int:
-        """Inner chunks per shard."""
-        return self.shard_rows // self.chunk_rows
-
-    @property
-    def row_bytes(self) -> int:
-        return int(np.dtype(self.dtype).itemsize * np.prod(self.row_shape, dtype=np.int64))
-
-    @property
-    def chunk_bytes(self) -> int:
-        return self.chunk_rows * self.row_bytes
+        row_bytes = np.dtype(self.dtype).itemsize * math.prod(self.row_shape)
+        object.__setattr__(self, "n_chunks", self.shard_rows // self.chunk_rows)
+        object.__setattr__(self, "row_bytes", row_bytes)
+        object.__setattr__(self, "chunk_bytes", self.chunk_rows * row_bytes)
 
     def shard_path(self, shard: int) -> str:
         """Where shard number `shard` lies, relative to its split's group."""

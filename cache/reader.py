@@ -9,6 +9,7 @@ decoded rows are bounded.
 from __future__ import annotations
 
 import json
+import operator
 import os
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -29,6 +30,7 @@ from errors import StoreError
 Rows = Sequence[int] | npt.NDArray[np.integer[Any]]
 _RUN_BYTES = 1 << 19
 _TASK_BYTES = 1 << 24
+_FEW_ROWS = 8
 
 
 class Store:
@@ -236,10 +238,8 @@ class Split:
             found = self.gather(numbers, [name, length_name])
             lengths = found[length_name].tolist()
             return [r[:n].tobytes() for r, n in zip(found[name], lengths, strict=True)]
-        return [
-            self._padded_file(layout, row, self._groups.value(row, length_name, self.decoded_chunk))
-            for row in numbers
-        ]
+        value, decode = self._groups.value, self.decoded_chunk
+        return [self._padded_file(layout, row, value(row, length_name, decode)) for row in numbers]
 
     def where(self, name: str, row: int) -> tuple[Path, int, int] | None:
         """File, offset and length of the stored chunk that holds a row; None if only fill."""
@@ -387,8 +387,11 @@ class Split:
             ) from None
 
     def _checked_rows(self, rows: Rows) -> list[int]:
-        numbers = np.asarray(rows, dtype=np.int64).reshape(-1)
-        found: list[int] = numbers.tolist()
+        found: list[int] = (
+            np.asarray(rows, dtype=np.int64).reshape(-1).tolist()
+            if isinstance(rows, np.ndarray) or len(rows) > _FEW_ROWS
+            else [*map(operator.index, rows)]  # sooner done than an array is made
+        )
         if found and not 0 <= min(found) <= max(found) < len(self):
             raise IndexError(f"rows must be in 0..{len(self) - 1} of split {self.name!r}")
         return found

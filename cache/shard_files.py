@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import resource
 import struct
@@ -19,7 +20,7 @@ from cache.shards import ShardRecord
 from cache.store_directory import StoreDirectory
 from errors import StoreError
 
-_MAX_OPEN_SHARDS = 256
+_MAX_OPEN_SHARDS = 2048
 _ENTRY = struct.Struct("<QQ")
 
 
@@ -106,14 +107,29 @@ class ShardFiles:
         key = (split, layout.name, number)
         shard = self._shards.get(key)
         if shard is None:
-            fd = self._directory.open(f"{split}/{layout.shard_path(number)}")
-            shard = self._shards[key] = OpenShard(fd, layout, record)
+            shard = self._shards[key] = self._opened(split, layout, number, record)
             if len(self._shards) > self._bound:
                 self._shards.popitem(last=False)
         else:
-            with contextlib.suppress(KeyError):  # closed by another thread this moment
+            try:  # noqa: SIM105 - on the way to every chunk, where a context manager would cost
                 self._shards.move_to_end(key)
+            except KeyError:  # closed by another thread this moment
+                pass
         return shard
+
+    def _opened(
+        self, split: str, layout: ColumnLayout, number: int, record: ShardRecord
+    ) -> OpenShard:
+        name = f"{split}/{layout.shard_path(number)}"
+        try:
+            fd = self._directory.open(name)
+        except OSError as error:
+            if error.errno != errno.EMFILE:
+                raise
+            # Other stores of this process hold files open too.
+            self._shards.clear()
+            fd = self._directory.open(name)
+        return OpenShard(fd, layout, record)
 
 
 @contextlib.contextmanager

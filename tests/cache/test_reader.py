@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import pickle
+import resource
 import shutil
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -174,3 +176,27 @@ def test_a_manifest_that_was_altered_is_an_error(store: Path) -> None:
     with pytest.raises(StoreError, match="manifest is damaged"):
         Store.open(store)
     shutil.rmtree(store)
+
+
+def test_files_that_others_hold_open_do_not_keep_a_store_from_being_read(store: Path) -> None:
+    split = Store.open(store).splits["train"]
+    rows = np.arange(len(split))
+    expected = split.gather(rows)
+    again = Store.open(store, decoded_bytes=0).splits["train"]
+    again.gather([0])
+    held: list[int] = []
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    try:
+        # Room for none but those that the store has open already.
+        held.append(os.open("/", os.O_RDONLY))
+        resource.setrlimit(resource.RLIMIT_NOFILE, (held[0] + 1, hard))
+        with pytest.raises(OSError, match="Too many open files"):
+            while True:
+                held.append(os.open("/", os.O_RDONLY))
+        found = again.gather(rows)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+        for fd in held:
+            os.close(fd)
+    for name, values in expected.items():
+        np.testing.assert_array_equal(found[name], values)
