@@ -100,7 +100,7 @@ def decode_chunk(stored: bytes, size: int) -> bytes | memoryview:
     if stored.startswith(_FRAME_START) and _raw_bytes(stored) == size:
         return memoryview(stored)[_RAW_START : _RAW_START + size]
     try:
-        data: bytes = _decompressor().decompress(
+        data: bytes = workspace().decompressor.decompress(
             stored, max_output_size=size, allow_extra_data=True
         )
     except zstandard.ZstdError as error:
@@ -167,9 +167,9 @@ def _decompress_into(
 ) -> str | None:
     """Fill a buffer with what zstd frames hold; why that failed, None if it did not."""
     # One call for all, in place: calls and copies are what costs, and other threads run meanwhile.
-    together = thread_buffer("frames", sum(map(len, frames)))
+    together = workspace().buffer("frames", sum(map(len, frames)))
     np.concatenate(frames, out=together)
-    reader = _decompressor().stream_reader(together.data, read_across_frames=True)
+    reader = workspace().decompressor.stream_reader(together.data, read_across_frames=True)
     try:
         length = reader.readinto(out)
         is_more = reader.readinto(bytearray(1))
@@ -259,7 +259,7 @@ def decode_padded_file(stored: bytes, length: int) -> bytes:
     if length and _raw_bytes(stored) == length:
         return stored[_RAW_START : _RAW_START + length]
     try:
-        with _decompressor().stream_reader(memoryview(stored)[:-CRC_BYTES]) as reader:
+        with workspace().decompressor.stream_reader(memoryview(stored)[:-CRC_BYTES]) as reader:
             data = bytes(reader.read(length))
     except zstandard.ZstdError as error:
         raise ChunkError(f"does not decompress: {error}") from error
@@ -268,16 +268,38 @@ def decode_padded_file(stored: bytes, length: int) -> bytes:
     return data
 
 
-def thread_buffer(name: str, size: int) -> npt.NDArray[np.uint8]:
-    """`size` bytes of memory of this thread, the same ones whenever it asks for that name.
+class Workspace:
+    """What a thread decodes with: memory and a decompressor that are used again and again.
 
     Fresh memory costs more than what is done with it here: the kernel clears every page.
     """
-    buffer: npt.NDArray[np.uint8] | None = getattr(_thread, name, None)
-    if buffer is None or buffer.size < size:
-        buffer = np.empty(max(size, _LEAST_BUFFER_BYTES), np.uint8)
-        setattr(_thread, name, buffer)
-    return buffer[:size]
+
+    __slots__ = ("_buffers", "decompressor")
+
+    def __init__(self) -> None:
+        self.decompressor = zstandard.ZstdDecompressor()
+        self._buffers: dict[str, npt.NDArray[np.uint8]] = {}
+
+    def buffer(self, name: str, size: int) -> npt.NDArray[np.uint8]:
+        """`size` bytes, the same ones whenever that name is asked for."""
+        buffer = self._buffers.get(name)
+        if buffer is None or buffer.size < size:
+            buffer = self._buffers[name] = np.empty(max(size, _LEAST_BUFFER_BYTES), np.uint8)
+        return buffer[:size]
+
+
+def workspace() -> Workspace:
+    """The workspace of this thread."""
+    try:
+        found: Workspace = _thread.workspace
+    except AttributeError:
+        found = _thread.workspace = Workspace()
+    return found
+
+
+def set_workspace(space: Workspace) -> None:
+    """Let this thread decode with a workspace that another one has no use for any more."""
+    _thread.workspace = space
 
 
 def with_crc(data: bytes) -> bytes:
@@ -329,10 +351,3 @@ def _compressor() -> zstandard.ZstdCompressor:
         _thread.compressor = zstandard.ZstdCompressor(compression_params=parameters)
     compressor: zstandard.ZstdCompressor = _thread.compressor
     return compressor
-
-
-def _decompressor() -> zstandard.ZstdDecompressor:
-    if not hasattr(_thread, "decompressor"):
-        _thread.decompressor = zstandard.ZstdDecompressor()
-    decompressor: zstandard.ZstdDecompressor = _thread.decompressor
-    return decompressor

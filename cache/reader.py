@@ -31,6 +31,8 @@ Rows = Sequence[int] | npt.NDArray[np.integer[Any]]
 _RUN_BYTES = 1 << 19
 _TASK_BYTES = 1 << 24
 _FEW_ROWS = 8
+# Of threads that are gone, for those to come; no more of them than once ran at the same time.
+_spare_workspaces: list[chunks.Workspace] = []
 
 
 class Store:
@@ -211,9 +213,15 @@ class Split:
                 tasks.append((layout, start // layout.chunk_rows, out[start : start + n_rows]))
         # The longest first, so that all threads are done at about the same time.
         tasks.sort(key=lambda task: -task[2].nbytes)
-        with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
+        n_threads = min(len(tasks), len(os.sched_getaffinity(0)))
+        spaces = [_spare_workspace() for _ in range(n_threads)]
+        unused = spaces.copy()
+        with ThreadPoolExecutor(
+            max(1, n_threads), initializer=lambda: chunks.set_workspace(unused.pop())
+        ) as pool:
             for _ in pool.map(self._read_chunks, *zip(*tasks, strict=True)):
                 pass
+        _spare_workspaces.extend(spaces)
         return found
 
     def blobs(self, name: str, rows: Rows) -> list[bytes]:
@@ -315,7 +323,7 @@ class Split:
                 here[:, 0] += n_bytes - part.start
                 parts.append((shard, part, self.rows_of_block(number)))
                 n_bytes += len(part)
-        data = chunks.thread_buffer("stored", n_bytes)
+        data = chunks.workspace().buffer("stored", n_bytes)
         n_bytes = 0
         for shard, part, rows in parts:
             try:
@@ -395,6 +403,13 @@ class Split:
         if found and not 0 <= min(found) <= max(found) < len(self):
             raise IndexError(f"rows must be in 0..{len(self) - 1} of split {self.name!r}")
         return found
+
+
+def _spare_workspace() -> chunks.Workspace:
+    try:
+        return _spare_workspaces.pop()
+    except IndexError:
+        return chunks.Workspace()
 
 
 def _room(layout: ColumnLayout, start: int, stop: int) -> tuple[npt.NDArray[Any], int]:

@@ -88,6 +88,27 @@ def test_parts_of_a_column_are_the_column(store: Path) -> None:
         np.testing.assert_array_equal(split.column("coords3d", start, stop), whole[start:stop])
 
 
+@pytest.mark.parametrize("piece", [1, 10_000, 1 << 24])
+def test_all_columns_together_are_the_columns(
+    store: Path, monkeypatch: pytest.MonkeyPatch, piece: int
+) -> None:
+    monkeypatch.setattr("cache.reader._TASK_BYTES", piece)
+    monkeypatch.setattr("cache.reader._RUN_BYTES", piece)
+    for split in Store.open(store).splits.values():
+        for _ in range(2):
+            found = split.read()
+            assert list(found) == [name for name in split.columns if name != "image"]
+            for name, values in found.items():
+                np.testing.assert_array_equal(values, split.column(name))
+    path = store / "train/coords3d/c/1/0/0"
+    data = bytearray(path.read_bytes())
+    data[100] ^= 1
+    path.unlink()
+    path.write_bytes(data)
+    with pytest.raises(StoreError, match=r"coords3d/c/1/0/0, rows 64 to 95"):
+        Store.open(store).splits["train"].read()
+
+
 def test_absent_splits_are_empty(store: Path) -> None:
     split = Store.open(store).splits["valid"]
     assert len(split) == 0
