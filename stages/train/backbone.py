@@ -13,6 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import h5py
 import keras
 import numpy as np
 
@@ -30,6 +31,8 @@ EFFICIENT_NETWORKS = {
     "efficientnetv2-l": "EfficientNetV2L",
 }
 
+IMAGENET = "imagenet"  # the weights that Keras applications can download
+
 NormFactory = Callable[[str], keras.layers.Layer]
 
 
@@ -43,13 +46,16 @@ def build_backbone(
     """The encoder from pictures in 0...1 (N, S, S, 3) to features (N, S/s, S/s, C).
 
     Args:
-        backbone: the network's name, and the file to take its weights from, if any.
+        backbone: the network's name, and where to take its weights from, if anywhere: a file of
+            this backbone's weights, one of Keras applications (without the top), or `imagenet`,
+            which Keras downloads.
         head: the input side S and the stride s.
         norm: makes a normalisation layer of the given name.
         max_norm: the greatest norm of a convolution's output filter.
 
     Raises:
-        ConfigError: the name is unknown or the network cannot have this stride.
+        ConfigError: the name is unknown, the network cannot have this stride, or the weights are
+            missing or do not fit.
     """
     name = backbone.backbone
     if name in RESIDUAL_NETWORKS:
@@ -69,8 +75,13 @@ def build_backbone(
             where="params.yaml: train.backbone.backbone",
             cause=f"known: {known}",
         )
-    if backbone.load_backbone_from is not None:
-        load_weights(model, Path(backbone.load_backbone_from))
+    source = backbone.load_backbone_from
+    if source is None:
+        return model
+    if name in EFFICIENT_NETWORKS and (source == IMAGENET or _is_published(Path(source))):
+        _adopt(model, _published_network(name, side=head.proc_side, source=source), where=source)
+    else:
+        load_weights(model, Path(source))
     return model
 
 
@@ -210,13 +221,7 @@ def _efficient_network(
             f"EfficientNetV2 has the stride 32, not {head.stride_train}",
             where="params.yaml: train.head.stride_train",
         )
-    constructor = getattr(keras.applications, EFFICIENT_NETWORKS[name])
-    published = constructor(
-        include_top=False,
-        weights=None,
-        input_shape=(head.proc_side, head.proc_side, 3),
-        include_preprocessing=False,
-    )
+    published = _published_network(name, side=head.proc_side)
     strided = [layer.name for layer in published.layers if _is_strided(layer)]
     constraint = keras.constraints.MaxNorm(max_norm, axis=[0, 1, 2])
     scale = (1 - survival_prob) / 0.2  # Keras's own stochastic depth loses 0.2 at the end
@@ -247,6 +252,58 @@ def _efficient_network(
     inputs = keras.Input((head.proc_side, head.proc_side, 3))
     x = keras.layers.Rescaling(2.0, offset=-1.0, name="to_signed")(inputs)
     return keras.Model(inputs, network(x), name=name.replace("-", "_"))
+
+
+def _published_network(name: str, *, side: int, source: str | None = None) -> keras.Model:
+    """The network as Keras applications has it, with weights from a file of theirs, or ImageNet's.
+
+    Raises:
+        ConfigError: the weights cannot be had.
+    """
+    constructor = getattr(keras.applications, EFFICIENT_NETWORKS[name])
+    try:
+        network: keras.Model = constructor(
+            include_top=False,
+            weights=IMAGENET if source == IMAGENET else None,
+            input_shape=(side, side, 3),
+            include_preprocessing=False,
+        )
+    except Exception as error:  # of Keras's download, whatever it meets
+        if source != IMAGENET:
+            raise
+        raise ConfigError(
+            "ImageNet's weights could not be downloaded",
+            where="params.yaml: train.backbone.load_backbone_from",
+            cause=str(error).splitlines()[0],
+            next_command="give the path of a downloaded notop file instead",
+        ) from error
+    if source not in (None, IMAGENET):
+        load_weights(network, Path(source))
+    return network
+
+
+def _is_published(path: Path) -> bool:
+    """Whether a weights file is of the bare network, not of this backbone, which is nested."""
+    if not path.is_file() or not h5py.is_hdf5(path):
+        return False
+    with h5py.File(path) as file:
+        layers = file.get("layers", file)
+        return any(key in layers for key in ("stem_conv", "conv2d"))
+
+
+def _adopt(model: keras.Model, published: keras.Model, *, where: str) -> None:
+    """Copy weights layer by layer, by name; what renormalisation adds stays as it is."""
+    network = next(layer for layer in model.layers if isinstance(layer, keras.Model))
+    for layer in filter(lambda layer: layer.weights, published.layers):
+        own = {weight.name: weight for weight in network.get_layer(layer.name).weights}
+        for weight in layer.weights:
+            if weight.name not in own:
+                raise ConfigError(
+                    f"the backbone's {layer.name} has no {weight.name}",
+                    where=where,
+                    cause="published weights go with batch (re)normalisation only",
+                )
+            own[weight.name].assign(weight)
 
 
 def _is_strided(layer: keras.layers.Layer) -> bool:

@@ -160,6 +160,26 @@ def test_weights_come_from_a_local_file(tmp_path: Path) -> None:
         load_weights(build("residual-small", stride=16), path)
 
 
+@pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # Keras's own
+def test_published_weights_are_taken_layer_by_layer(tmp_path: Path) -> None:
+    published = keras.applications.EfficientNetV2S(
+        include_top=False, weights=None, input_shape=(64, 64, 3), include_preprocessing=False
+    )
+    statistics = published.get_layer("stem_bn")
+    statistics.moving_mean.assign(tf.range(24.0))
+    path = tmp_path / "notop.weights.h5"
+    published.save_weights(path)
+    model = build("efficientnetv2-s", load_backbone_from=str(path))
+    (network,) = (layer for layer in model.layers if isinstance(layer, keras.Model))
+    n_compared = 0
+    for layer in filter(lambda layer: layer.weights, published.layers):
+        own = {weight.name: weight for weight in network.get_layer(layer.name).weights}
+        for weight in layer.weights:
+            np.testing.assert_array_equal(own[weight.name], weight)
+            n_compared += 1
+    assert n_compared == len(published.weights)
+
+
 def test_filters_are_kept_below_the_greatest_norm(tmp_path: Path) -> None:
     settings = tiny_settings(tmp_path)
     settings = replace(

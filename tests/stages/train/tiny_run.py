@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from stages.train.model import LocalizerModel
 
 STEPS = 9
+QUICK_NETWORK = "residual-quick"
 
 
 def tiny_settings(out: Path, changes: Mapping[str, Any] | None = None) -> TrainSettings:
@@ -47,7 +48,7 @@ def tiny_settings(out: Path, changes: Mapping[str, Any] | None = None) -> TrainS
         head=HeadSettings(
             proc_side=16, stride_train=4, stride_test=4, depth=2, weak_perspective_steps=4
         ),
-        backbone=BackboneSettings(backbone="residual-tiny", backbone_link_dim=8),
+        backbone=BackboneSettings(backbone=QUICK_NETWORK, backbone_link_dim=8),
         norm=NormSettings(batch_renorm=True, renorm_start_step=2, renorm_ramp_steps=4),
         field=FieldSettings(
             field_type="fourier",
@@ -81,10 +82,10 @@ def tiny_settings(out: Path, changes: Mapping[str, Any] | None = None) -> TrainS
 
 
 def use_quick_network() -> None:
-    """Replace the smallest backbone by one that is quick to trace."""
+    """Let a backbone be known that is quick to trace."""
     from stages.train import backbone
 
-    backbone.RESIDUAL_NETWORKS["residual-tiny"] = (4, ((8, 1, 2),))
+    backbone.RESIDUAL_NETWORKS[QUICK_NETWORK] = (4, ((8, 1, 2),))
 
 
 def tiny_model(settings: TrainSettings) -> LocalizerModel:
