@@ -212,14 +212,20 @@ class Split:
             for start in range(0, len(out), n_rows):
                 tasks.append((layout, start // layout.chunk_rows, out[start : start + n_rows]))
         # The longest first, so that all threads are done at about the same time.
-        tasks.sort(key=lambda task: -task[2].nbytes)
-        n_threads = min(len(tasks), len(os.sched_getaffinity(0)))
-        spaces = [_spare_workspace() for _ in range(n_threads)]
-        unused = spaces.copy()
-        with ThreadPoolExecutor(
-            max(1, n_threads), initializer=lambda: chunks.set_workspace(unused.pop())
-        ) as pool:
-            for _ in pool.map(self._read_chunks, *zip(*tasks, strict=True)):
+        tasks.sort(key=lambda task: task[2].nbytes)
+
+        def work(space: chunks.Workspace) -> None:
+            chunks.set_workspace(space)
+            while True:
+                try:
+                    task = tasks.pop()
+                except IndexError:
+                    return
+                self._read_chunks(*task)
+
+        spaces = [_spare_workspace() for _ in os.sched_getaffinity(0)]
+        with ThreadPoolExecutor(len(spaces)) as pool:
+            for _ in pool.map(work, spaces):
                 pass
         _spare_workspaces.extend(spaces)
         return found
