@@ -120,8 +120,13 @@ def replay(path: Path) -> Replay:
             for i, variable in enumerate(model.variables):
                 variable.assign(archive[f"model/{i}"])
     except (OSError, KeyError, ValueError, zipfile.BadZipFile) as error:
+        # NumPy takes what is no archive for a pickle, and advises to load it unsafely.
+        is_archive = not path.is_file() or zipfile.is_zipfile(path)
         raise ConfigError(
-            "this is not a batch that a training run has saved", where=str(path), cause=str(error)
+            "this is not a batch that a training run has saved",
+            where=str(path),
+            cause=str(error) if is_archive else "it is no NumPy archive",
+            next_command="give the `not-finite-step-...npz` that the stopped run named",
         ) from error
     kinds = {Kind(name): slice(*bounds) for name, bounds in record["kinds"].items()}
     step = tf.constant(record["step"], tf.int64)
