@@ -11,7 +11,7 @@ setup: .venv/installed
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.txt
 	touch $@
 
-setup-bench: .venv-bench/installed  ## what benchmarks/loading.py compares with, apart from all else
+setup-bench: .venv-bench/installed  ## what the benchmarks compare with, apart from all else
 
 # Without dependencies, as requirements-bench.in says why: the list is complete.
 .venv-bench/installed: requirements.txt requirements-bench.txt

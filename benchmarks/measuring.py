@@ -1,4 +1,4 @@
-"""How everything here is measured: contestants in turn, each in a fork of its own, medians, ratios.
+"""How everything here is measured and shown: contestants in turn, medians with their spread.
 
 A fork inherits the imports and nobody else's heap. Wall time is taken inside it; processor time and
 peak memory are what the kernel says of it and its children.
@@ -6,6 +6,7 @@ peak memory are what the kernel says of it and its children.
 
 from __future__ import annotations
 
+import argparse
 import contextlib
 import gc
 import json
@@ -83,11 +84,57 @@ def median(runs: Sequence[Run]) -> Run:
     return Run(*(statistics.median(column) for column in columns))
 
 
+def spread(values: Sequence[float]) -> dict[str, float]:
+    """A figure of a table that was measured several times: median, least and greatest."""
+    return {"median": statistics.median(values), "least": min(values), "greatest": max(values)}
+
+
+def middle(figure: Any) -> float:
+    """The median of what `spread` made, or a figure that was measured once."""
+    return float(figure["median"] if isinstance(figure, Mapping) else figure)
+
+
+def add_outputs(parser: argparse.ArgumentParser) -> None:
+    """The options of every benchmark that say where its figures go."""
+    parser.add_argument("--json", type=Path, help="add the figures to this file")
+    parser.add_argument("--plots", type=Path, help="draw them into this folder")
+
+
+def present(
+    name: str,
+    rows: Sequence[Mapping[str, Any]],
+    arguments: argparse.Namespace,
+    *,
+    bars: Sequence[str] = (),
+    lines: Sequence[str] = (),
+) -> None:
+    """Print a table, add it to the JSON file and draw some of its columns: `bars`, or `lines` over
+    the number of examples.
+
+    The first column that is text tells the rows apart within a group, another one the groups.
+    """
+    print_table(name, rows)
+    save_json(arguments.json, name, rows)
+    if arguments.plots is not None and (bars or lines):
+        from benchmarks.plotting import plot_bars, plot_lines
+
+        path = arguments.plots / f"{slug(name)}.png"
+        if bars:
+            plot_bars(path, rows, bars)
+        else:
+            plot_lines(path, rows, lines)
+
+
+def slug(name: str) -> str:
+    """The name of a table as that of a file."""
+    return "_".join("".join(c if c.isalnum() else " " for c in name).split())
+
+
 def print_table(title: str, rows: Sequence[Mapping[str, Any]]) -> None:
     """A plain table on standard output."""
     print(f"\n{title}")
-    texts = [[_text(value) for value in row.values()] for row in rows]
-    names = list(rows[0])
+    names = list(dict.fromkeys(name for row in rows for name in row))
+    texts = [[shown(row.get(name, "")) for name in names] for row in rows]
     widths = [max(len(row[i]) for row in [names, *texts]) for i in range(len(names))]
     for row in [names, *texts]:
         print("  ".join(text.rjust(width) for text, width in zip(row, widths, strict=True)))
@@ -142,15 +189,20 @@ def ordinary_classes(path: Path) -> Iterator[None]:
 
 
 def peak_mib() -> float:
-    """Peak resident memory of this process so far."""
+    """Peak resident memory of this process, since its program or it itself began."""
+    for line in Path("/proc/self/status").read_text(encoding="utf-8").splitlines():
+        if line.startswith("VmHWM"):
+            return int(line.split()[1]) / 1024
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
-def _text(value: Any) -> str:
-    return f"{value:,.3g}" if isinstance(value, float) and value < 1000 else _whole(value)
-
-
-def _whole(value: Any) -> str:
+def shown(value: Any) -> str:
+    """A figure as tables show it: three digits, and how far the runs lay apart."""
+    if isinstance(value, Mapping):
+        least, greatest = shown(value["least"]), shown(value["greatest"])
+        return f"{shown(value['median'])} ({least}-{greatest})"
+    if isinstance(value, float) and abs(value) < 1000:
+        return f"{value:,.3g}"
     return f"{value:,.0f}" if isinstance(value, float | int) else str(value)
 
 

@@ -1,7 +1,7 @@
 """Peak memory of `prepare` with pictures and of a reader, against the number of examples.
 
     python benchmarks/memory.py [--counts 1000 10000 100000] [--million 13]
-        [--picture-bytes 50000] [--json FILE]
+        [--picture-bytes 50000] [--json FILE] [--plots FOLDER]
 
 * `prepare`: blocks of pictures of so many bytes, built in this process by two threads.
 * `reader`: 2,000 random examples with their pictures, from stores of so many examples.
@@ -24,7 +24,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 import numpy as np
 from joblib import Parallel, delayed
 
-from benchmarks.measuring import in_a_fork, peak_mib, print_table, save_json
+from benchmarks.measuring import add_outputs, in_a_fork, peak_mib, present
 from cache.blocks import Block, BlockCache, BlockSource
 from cache.layout import ColumnLayout
 from cache.publish import StoreContent, publish
@@ -54,17 +54,13 @@ def main() -> None:
     parser.add_argument("--counts", type=int, nargs="*", default=[1_000, 10_000, 100_000])
     parser.add_argument("--million", type=int, default=13)
     parser.add_argument("--picture-bytes", type=int, default=PICTURE_BYTES)
-    parser.add_argument("--json", type=Path)
+    add_outputs(parser)
     arguments = parser.parse_args()
     rows = []
     for count in arguments.counts:
         with tempfile.TemporaryDirectory(dir=Path(__file__).parent) as folder:
             home = Path(folder)
-            pictures = home / "pictures"
-            pictures.mkdir()
-            rng = np.random.default_rng(0)
-            for number in range(64):
-                (pictures / f"{number}.jpg").write_bytes(rng.bytes(arguments.picture_bytes))
+            make_pictures(home, arguments.picture_bytes)
             prepared = in_a_fork(lambda: build(home, count))  # noqa: B023
             read = in_a_fork(lambda: read_some(home / "s.zarr"))  # noqa: B023
             rows.append(
@@ -76,11 +72,17 @@ def main() -> None:
                     "idle_mib": in_a_fork(peak_mib).counted,
                 }
             )
-    print_table("peak memory", rows)
-    save_json(arguments.json, "memory", rows)
+    present("memory", rows, arguments, bars=("prepare_peak_mib", "reader_peak_mib"))
     large = simulate(arguments.million * 1_000_000)
-    print_table("a simulated large store", [large])
-    save_json(arguments.json, "large store", [large])
+    present("large store", [large], arguments)
+
+
+def make_pictures(home: Path, n_bytes: int) -> None:
+    """A folder of 64 files of random bytes."""
+    (home / "pictures").mkdir()
+    rng = np.random.default_rng(0)
+    for number in range(64):
+        (home / "pictures" / f"{number}.jpg").write_bytes(rng.bytes(n_bytes))
 
 
 def source(n_rows: int, seed: int, pictures: Path) -> BlockSource:
@@ -136,9 +138,7 @@ def simulate(n_rows: int) -> dict[str, object]:
     """Open a store of that many rows and read random examples of it."""
     with tempfile.TemporaryDirectory(dir=Path(__file__).parent) as folder:
         home = Path(folder)
-        (home / "pictures").mkdir()
-        for number in range(64):
-            (home / "pictures" / f"{number}.jpg").write_bytes(bytes([number]) * 5_000)
+        make_pictures(home, 5_000)
         build(home, ROWS_PER_BLOCK)
         small = Store.open(home / "s.zarr").splits["train"]
         # A tree of links would take minutes to make: links are made as rows are asked for.

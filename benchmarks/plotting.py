@@ -1,0 +1,90 @@
+"""Bars for a table: a panel for each group and figure, whiskers for the spread."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+
+matplotlib.use("Agg")
+
+from matplotlib import pyplot as plt
+
+from benchmarks.measuring import middle
+
+OURS, LIMIT, OTHERS = "#d1495b", "#9a9a9a", "#30638e"
+
+
+def plot_bars(path: Path, rows: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> None:
+    """Save a picture of some columns of a table.
+
+    Rows are told apart by their first text and grouped by their second, if they have one. The scale
+    is logarithmic where the figures of a column differ a hundredfold.
+    """
+    texts = [name for name, value in rows[0].items() if isinstance(value, str)]
+    label, group = texts[0], (texts[1] if len(texts) > 1 else None)
+    groups = list(dict.fromkeys(row[group] for row in rows)) if group else [None]
+    n_bars = max(sum(row.get(group) == g or g is None for row in rows) for g in groups)
+    size = (3.2 + 3.0 * len(columns), (0.7 + 0.2 * n_bars) * len(groups))
+    figure, axes = plt.subplots(
+        len(groups), len(columns), figsize=size, squeeze=False, layout="constrained", sharex="col"
+    )
+    for column_axes, column in zip(axes.T, columns, strict=True):
+        figures = [middle(row[column]) for row in rows if column in row]
+        is_wide = min(figures) > 0 and max(figures) > 100 * min(figures)
+        for panel, name in zip(column_axes, groups, strict=True):
+            members = [
+                row for row in rows if column in row and (name is None or row[group] == name)
+            ]
+            _bars(panel, members, column, label)
+            panel.set_xscale("log" if is_wide else "linear")
+            panel.set_title(column if name is None else f"{name}: {column}", fontsize=9)
+            if column_axes is not axes.T[0]:
+                panel.set_yticklabels([])
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path, dpi=100)
+    plt.close(figure)
+
+
+def plot_lines(path: Path, rows: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> None:
+    """Save a picture of some columns of a table over the number of examples, a line a name."""
+    label = next(name for name, value in rows[0].items() if isinstance(value, str))
+    figure, axes = plt.subplots(
+        1, len(columns), figsize=(3.6 * len(columns) + 2, 4.2), squeeze=False, layout="constrained"
+    )
+    for panel, column in zip(axes[0], columns, strict=True):
+        for number, name in enumerate(dict.fromkeys(row[label] for row in rows)):
+            members = [row for row in rows if row[label] == name and column in row]
+            style = {"color": f"C{number % 10}", "linestyle": "-" if number < 10 else "--"}
+            if "limit" in name or "poseshard" in name:
+                style = {"color": LIMIT if "limit" in name else OURS, "linewidth": 2.5}
+            counts = [row["examples"] for row in members]
+            panel.plot(counts, [middle(row[column]) for row in members], "o", label=name, **style)
+            panel.lines[-1].set_linestyle(style.get("linestyle", "-"))
+        panel.set_xscale("log")
+        panel.set_yscale("log")
+        panel.set_xlabel("examples")
+        panel.set_title(column, fontsize=9)
+    figure.legend(*axes[0][0].get_legend_handles_labels(), loc="outside right", fontsize=8)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path, dpi=100)
+    plt.close(figure)
+
+
+def _bars(panel: Any, rows: Sequence[Mapping[str, Any]], column: str, label: str) -> None:
+    names = [str(row[label]) for row in rows]
+    values = [middle(row[column]) for row in rows]
+    colours = [
+        OURS if "poseshard" in n else LIMIT if n.startswith(("limit", "pickle.load")) else OTHERS
+        for n in names
+    ]
+    panel.barh(range(len(rows)), values, color=colours)
+    for place, (row, value) in enumerate(zip(rows, values, strict=True)):
+        if isinstance(row[column], Mapping):
+            below, above = value - row[column]["least"], row[column]["greatest"] - value
+            panel.errorbar(value, place, xerr=[[below], [above]], color="black", linewidth=0.8)
+    panel.set_yticks(range(len(rows)), names, fontsize=8)
+    panel.tick_params(axis="x", labelsize=8)
+    panel.invert_yaxis()
