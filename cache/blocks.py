@@ -285,9 +285,21 @@ class BlockCache:
         status = arrays[STATUS_COLUMN]
         lengths = np.zeros(source.n_rows, dtype=np.int32)
         writer = ShardWriter(work / files.column, layout)
+        first_row_of_file: dict[str, int] = {}
+        first_row_of: dict[bytes, int] = {}
         try:
             for row in np.flatnonzero(status == USABLE).tolist():
                 self._stop_if_cancelled()
+                # Several people in one picture are as many rows: it is read and stored once.
+                first = first_row_of_file.setdefault(source.sources[row], row)
+                if first != row:
+                    identities[row] = identities[first]
+                    lengths[row], status[row] = lengths[first], status[first]
+                    if status[row] == USABLE:
+                        writer.repeat(row, first)
+                    else:
+                        details[row] = details[first]
+                    continue
                 read = read_file(files, source.sources[row], stats)
                 identities[row] = read.identity
                 if read.status != USABLE:
@@ -301,7 +313,11 @@ class BlockCache:
                     )
                 else:
                     lengths[row] = len(read.data)
-                    writer.put(row, chunks.encode_padded_file(read.data, layout.row_bytes))
+                    first = first_row_of.setdefault(read.identity, row)
+                    if first != row:
+                        writer.repeat(row, first)
+                    else:
+                        writer.put(row, chunks.encode_padded_file(read.data, layout.row_bytes))
             arrays[files.length_column] = lengths
             return writer.finish()
         finally:

@@ -30,7 +30,8 @@ _MIN_MATCH = 7
 _TRIED = 8  # of so many chunks, the first decides whether to try compressing the others
 ENCODER = (
     f"zstd {'.'.join(map(str, zstandard.ZSTD_VERSION))} level {ZSTD_LEVEL}, "
-    f"matches from {_MIN_MATCH}, raw over 7/8 by {_TRIED}, zeros at row ends run-length"
+    f"matches from {_MIN_MATCH}, raw over 7/8 by {_TRIED}, zeros at row ends run-length, "
+    "equal files of a shard once"
 )
 
 _MAGIC = 0xFD2FB528

@@ -2,6 +2,8 @@
 
     chunks ... | SHA-256 of the chunks | index: (offset, length) per chunk | CRC-32C of the index
 
+Chunks with the same bytes may be there once, with as many entries that point to them.
+
 Zarr ignores bytes that the index does not point to, so the digest is ours alone. It makes the last
 part of the file, which is read when the shard is opened, tell one shard from any other: a shard in
 another's place is noticed before a chunk is read.
@@ -69,6 +71,10 @@ class ShardWriter:
         self._pending_bytes += length
         if self._pending_bytes >= _FLUSH_BYTES:
             self._flush()
+
+    def repeat(self, chunk: int, of: int) -> None:
+        """Give inner chunk number `chunk` the bytes of chunk `of`, which was put before."""
+        self._index[chunk] = self._index[of]
 
     def finish(self) -> ShardRecord | None:
         """Write the end of the file and close it. None if there was nothing but fill values."""

@@ -22,6 +22,7 @@ IMAGE_BYTES = 1 << 18
 REJECTED, MISSING, BROKEN = 1, 4, 5
 STATUS_NAMES = {0: "usable", REJECTED: "no_valid_point", MISSING: "missing", BROKEN: "broken"}
 ROW_REJECTED, ROW_MISSING, ROW_BROKEN = 100, 7, 8
+ROW_SAME_FILE, ROW_EQUAL_FILE = 20, 30  # as the one before
 
 LAYOUTS = [
     ColumnLayout("status", "uint8", (), 255, ROWS_PER_BLOCK, 32),
@@ -56,6 +57,8 @@ def make_source(folder: Path, *, seed: int = 0) -> SmallSource:
         if row != ROW_MISSING:
             data = rng.integers(0, 256, length, dtype=np.uint8).tobytes()
             (folder / name).write_bytes(b"" if row == ROW_BROKEN else data)
+    names[ROW_SAME_FILE] = names[ROW_SAME_FILE - 1]
+    (folder / names[ROW_EQUAL_FILE]).write_bytes((folder / names[ROW_EQUAL_FILE - 1]).read_bytes())
     coords3d = rng.normal(size=(N_ROWS, 5, 3)).astype(np.float32)
     status = np.zeros(N_ROWS, dtype=np.uint8)
     status[ROW_REJECTED] = REJECTED

@@ -14,6 +14,13 @@ from cache.reader import Store
 from cache.registry import register_store
 from errors import BusyError, StoreError
 from tests.cache.small_store import (
+    BROKEN,
+    MISSING,
+    ROW_BROKEN,
+    ROW_EQUAL_FILE,
+    ROW_MISSING,
+    ROW_SAME_FILE,
+    ROWS_PER_BLOCK,
     SmallSource,
     build_blocks,
     make_source,
@@ -68,6 +75,27 @@ def test_a_cached_block_that_was_altered_is_rebuilt(source: SmallSource, tmp_pat
     again = build_blocks(source, tmp_path / "blocks")
     assert [block.was_cached for _, block in again] == [True, False, True]
     assert again[1][1].shards == blocks[1][1].shards
+
+
+@pytest.mark.parametrize("row", [ROW_SAME_FILE, ROW_EQUAL_FILE])
+def test_a_picture_of_several_examples_is_stored_once(store: Path, row: int) -> None:
+    split = Store.open(store).splits["train"]
+    assert split.where("image", row) == split.where("image", row - 1)
+    assert split.where("image", row) != split.where("image", row + 1)
+    path = split.shard_path(split.columns["image"], 0)
+    lengths = split.column("image_length", 0, ROWS_PER_BLOCK)
+    n_bytes = int(lengths.sum() - lengths[[ROW_SAME_FILE, ROW_EQUAL_FILE]].sum())
+    assert n_bytes < path.stat().st_size < n_bytes + 64 * ROWS_PER_BLOCK
+
+
+def test_every_example_of_a_broken_picture_is_rejected_for_it(
+    source: SmallSource, tmp_path: Path
+) -> None:
+    source.names[9] = source.names[ROW_BROKEN]
+    block = build_blocks(source, tmp_path / "blocks")[0][1]
+    found = {r.row: (r.status, r.detail) for r in block.rejections}
+    assert found[9] == found[ROW_BROKEN] == (BROKEN, "nil")
+    assert found[ROW_MISSING][0] == MISSING
 
 
 def test_publishing_what_is_there_changes_nothing(
