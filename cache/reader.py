@@ -138,7 +138,9 @@ class Split:
         }
         self._default_columns = [n for n in columns if not _is_padded(n, columns)]
         self._groups = RowGroups(
-            [c for n, c in columns.items() if n not in self._apart], max_bytes=decoded_bytes
+            [c for n, c in columns.items() if n not in self._apart],
+            max_bytes=decoded_bytes,
+            announce=self._announce,
         )
 
     def __reduce__(self) -> tuple[object, ...]:
@@ -255,6 +257,29 @@ class Split:
         value, decode = self._groups.value, self.decoded_chunk
         return [self._padded_file(layout, row, value(row, length_name, decode)) for row in numbers]
 
+    def example(self, row: int) -> dict[str, Any]:
+        """Everything of one row: by column an array, a number, or bytes without their padding.
+
+        The quickest way to one example.
+
+        Raises:
+            StoreError: a shard is missing, cut or altered.
+            IndexError: the row is out of range.
+        """
+        (row,) = self._checked_rows([row])
+        found = self._groups.row(row, self.decoded_chunk)
+        example: dict[str, Any] = {}
+        for name, layout in self.columns.items():
+            if name in self._apart:
+                example[name] = self._padded_file(layout, row, int(found[f"{name}_length"]))
+            elif _is_padded(name, self.columns):
+                example[name] = found[name][: found[f"{name}_length"]].tobytes()
+            elif _is_text(layout):
+                example[name] = found[name].tobytes().rstrip(b"\0")
+            else:
+                example[name] = found[name]
+        return example
+
     def where(self, name: str, row: int) -> tuple[Path, int, int] | None:
         """File, offset and length of the stored chunk that holds a row; None if only fill."""
         layout = self._column(name)
@@ -357,6 +382,15 @@ class Split:
         except (OSError, chunks.ChunkError) as error:
             raise self._unreadable(error, layout, self.rows_of_block(number)) from error
 
+    def _announce(self, layouts: Sequence[ColumnLayout], chunk: int) -> None:
+        """Have a chunk of several columns fetched at once."""
+        row = chunk * layouts[0].chunk_rows
+        number, row = divmod(row, layouts[0].shard_rows)
+        records = self._record.blocks[number].shards
+        there = [(c, record) for c in layouts if (record := records[c.name]) is not None]
+        if len(there) > 1:
+            self._files.announce(self.name, there, number, row)
+
     def _padded_file(self, layout: ColumnLayout, row: int, length: int) -> bytes:
         if length == 0:
             return b""
@@ -433,6 +467,10 @@ def _store(path: Path, decoded_bytes: int) -> Store:
 
 def _split_of(path: Path, name: str, decoded_bytes: int) -> Split:
     return Store(path, decoded_bytes=decoded_bytes).splits[name]
+
+
+def _is_text(layout: ColumnLayout) -> bool:
+    return layout.dtype == "uint8" and len(layout.row_shape) == 1
 
 
 def _is_padded(name: str, columns: Mapping[str, ColumnLayout]) -> bool:

@@ -19,6 +19,7 @@ from cache.layout import ColumnLayout
 DECODED_BYTES = 192 << 20
 
 Decode = Callable[[ColumnLayout, int], npt.NDArray[Any] | None]
+Announce = Callable[[Sequence[ColumnLayout], int], None]
 
 
 class _Group:
@@ -36,15 +37,22 @@ class RowGroups:
     """Gathers rows of columns that are all cut into chunks of the same number of rows.
 
     Safe for threads. The oldest groups are forgotten beyond `max_bytes`.
+
+    Args:
+        announce: told the columns, and the number of the chunk, that are about to be decoded.
     """
 
-    def __init__(self, layouts: Sequence[ColumnLayout], *, max_bytes: int) -> None:
+    def __init__(
+        self, layouts: Sequence[ColumnLayout], *, max_bytes: int, announce: Announce
+    ) -> None:
+        self._announce = announce
         self._layouts = list(layouts)
         self._chunk_rows = layouts[0].chunk_rows if layouts else 1
         if any(layout.chunk_rows != self._chunk_rows for layout in layouts):
             raise ValueError("columns must be cut into chunks of the same number of rows")
         self._dtype = _side_by_side(layouts)
         self._bits = {layout.name: 1 << i for i, layout in enumerate(layouts)}
+        self._everything = (1 << len(layouts)) - 1
         # Each of its methods is atomic; a lock might be held for ever after a fork.
         self._groups: OrderedDict[int, _Group] = OrderedDict()
         group_bytes = max(1, self._chunk_rows * self._dtype.itemsize)
@@ -78,6 +86,15 @@ class RowGroups:
         out = raw.reshape(-1).view(self._dtype)
         return {name: out[name] for name in names}
 
+    def row(self, row: int, decode: Decode) -> np.void:
+        """One row of all columns side by side."""
+        number, offset = divmod(row, self._chunk_rows)
+        group = self._groups.get(number)
+        if group is None or self._everything & ~group.ready:
+            group = self._decoded(number, self._everything, decode)
+        row_of: np.void = group.rows[offset].copy()
+        return row_of
+
     def value(self, row: int, name: str, decode: Decode) -> int:
         """One number of a column of single integers."""
         number, offset = divmod(row, self._chunk_rows)
@@ -106,11 +123,12 @@ class RowGroups:
             group = _Group(self._chunk_rows, self._dtype)
         missing = wanted & ~group.ready
         if missing:
+            wanting = [layout for layout in self._layouts if missing & self._bits[layout.name]]
+            self._announce(wanting, number)
             # Another thread may decode the same columns meanwhile: both write the same values.
-            for layout in self._layouts:
-                if missing & self._bits[layout.name]:
-                    values = decode(layout, number)
-                    group.rows[layout.name] = layout.fill if values is None else values
+            for layout in wanting:
+                values = decode(layout, number)
+                group.rows[layout.name] = layout.fill if values is None else values
             group.ready |= wanted
             self._groups[number] = group
             if len(self._groups) > self._max_groups:

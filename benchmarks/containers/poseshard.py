@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from benchmarks.containers import BLOBS, Columns
+from benchmarks.containers import Columns
 from cache.reader import Store
 
 
@@ -13,15 +13,9 @@ class Reader:
 
     def __init__(self, path: Path) -> None:
         self._split = Store.open(path.parent).splits[path.name]
-        self._arrays = [name for name in self._split.columns if name not in BLOBS]
-        self._blobs = [name for name in BLOBS if name in self._split.columns]
 
     def columns(self) -> Columns:
         return self._split.read()
 
     def example(self, row: int) -> Columns:
-        found = self._split.gather([row], self._arrays)
-        example: Columns = {name: values[0] for name, values in found.items()}
-        for name in self._blobs:
-            example[name] = self._split.blobs(name, [row])[0]
-        return example
+        return self._split.example(row)

@@ -24,6 +24,7 @@ from tests.cache.small_store import (
     ROW_BROKEN,
     ROW_MISSING,
     ROW_REJECTED,
+    ROWS_PER_BLOCK,
     SmallSource,
 )
 
@@ -47,6 +48,28 @@ def test_every_picture_comes_back_byte_for_byte(source: SmallSource, store: Path
     pictures = Store.open(store).splits["train"].blobs("image", rows)
     for row, picture in zip(rows, pictures, strict=True):
         assert picture == (b"" if row in UNUSABLE else source.image(row))
+
+
+def test_one_example_is_what_the_columns_hold(store: Path) -> None:
+    split = Store.open(store).splits["train"]
+    assert ROW_BROKEN not in split.usable_rows
+    for row in [*range(0, len(split), 7), ROW_BROKEN, len(split) - 1]:
+        example = split.example(row)
+        assert example.keys() == split.columns.keys()
+        assert example.pop("image") == split.blobs("image", [row])[0]
+        for name, value in example.items():
+            np.testing.assert_array_equal(value, split.column(name)[row])
+    with pytest.raises(IndexError):
+        split.example(len(split))
+
+
+def test_one_example_of_a_missing_shard_is_an_error(store: Path) -> None:
+    (store / "train" / "coords3d" / "c" / "1" / "0" / "0").unlink()
+    split = Store.open(store).splits["train"]
+    split.example(ROWS_PER_BLOCK - 1)
+    with pytest.raises(StoreError, match="the file is missing") as caught:
+        split.example(ROWS_PER_BLOCK)
+    assert "coords3d" in caught.value.where
 
 
 def test_unusable_rows_are_listed_with_their_reasons(store: Path) -> None:
