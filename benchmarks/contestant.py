@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
 import sys
 import time
 from pathlib import Path
@@ -16,10 +15,9 @@ from typing import Any
 import numpy as np
 
 from benchmarks.containers import CONTAINERS, examples_of
-from benchmarks.measuring import peak_mib
+from benchmarks.measuring import in_a_process, peak_mib
 from cache.reader import Split, Store
 
-ROOT = Path(__file__).resolve().parent.parent
 N_RANDOM, N_COLD, N_SEQUENTIAL, N_SPLIT = 256, 64, 4, 2
 TRUTHS = {np.dtype(bool), np.dtype(np.uint8)}
 
@@ -44,14 +42,7 @@ def measure(container: str, path: Path, n_rows: int) -> dict[str, Any]:
 
 
 def _apart(task: str, container: str, path: Path, *details: object) -> dict[str, Any]:
-    words = [sys.executable, "-m", "benchmarks.contestant", task, container, path, *details]
-    done = subprocess.run(
-        [*map(str, words), str(time.time())], capture_output=True, text=True, check=False, cwd=ROOT
-    )
-    if done.returncode:
-        raise RuntimeError(f"{task} {container} failed:\n{done.stderr[-3000:]}")
-    found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
-    return found
+    return in_a_process("benchmarks.contestant", task, container, path, *details, time.time())
 
 
 # --- in that process -------------------------------------------------------------------------

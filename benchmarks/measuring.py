@@ -15,6 +15,7 @@ import pickle
 import platform
 import resource
 import statistics
+import subprocess
 import sys
 import time
 import types
@@ -58,6 +59,21 @@ def in_a_fork(work: Callable[[], float | None]) -> Run:
         raise RuntimeError(f"a contestant failed with status {status}")
     wall, counted = json.loads(answer)
     return Run(wall, used.ru_utime + used.ru_stime, used.ru_maxrss / 1024, counted)
+
+
+def in_a_process(module: str, *words: object) -> dict[str, Any]:
+    """Run a module in a new Python; the last line that it prints is its answer, as JSON.
+
+    Raises:
+        RuntimeError: it failed.
+    """
+    command = [sys.executable, "-m", module, *map(str, words)]
+    root = Path(__file__).resolve().parent.parent
+    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=root)
+    if done.returncode:
+        raise RuntimeError(f"{' '.join(command[2:])} failed:\n{done.stderr[-3000:]}")
+    found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    return found
 
 
 def in_turn(
