@@ -1,10 +1,12 @@
 """Does each kind of supervision help? Trained with all four, and with all but one.
 
     python benchmarks/ablation.py [--steps 2000] [--sample-examples 1600] [--json FILE]
+        [--plots FOLDER]
 
 The same settings (`train` in params.yaml, fewer steps), the same seed and as many steps each time;
 the kind left out has no place in the batch, the others keep theirs. Everybody is evaluated on a
-sample of another seed: other people, other pictures, of every dataset. The folder given by --work
+sample of another seed: other people, other pictures, of every dataset; in mm (3D, root-relative) or
+px (2D). The folder given by --work
 keeps samples, stores and models, so that a run cut short goes on.
 """
 
@@ -19,7 +21,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from benchmarks.measuring import print_table, save_json
+from benchmarks.measuring import add_outputs, present
 from pipeline.datasets import DATASETS
 from stages.evaluate.settings import EvaluateSettings
 from stages.prepare.settings import DatasetFiles, PrepareSettings
@@ -49,7 +51,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=2000)
     parser.add_argument("--sample-examples", type=int, default=1600, help="per dataset")
     parser.add_argument("--work", type=Path, default=ROOT / "data/ablation")
-    parser.add_argument("--json", type=Path)
+    add_outputs(parser)
     parser.add_argument(
         "--train-without", choices=["nothing", *BATCH_SIZES], help=argparse.SUPPRESS
     )
@@ -69,11 +71,7 @@ def main() -> None:
             check=True,
         )
         rows.append({"without": left_out, **errors(arguments.work / left_out)})
-    title = (
-        f"error on a fresh sample after {arguments.steps} steps: mm (3D, root-relative) or px (2D)"
-    )
-    print_table(title, rows)
-    save_json(arguments.json, "ablation", rows)
+    present("ablation", rows, arguments, bars=[c for c in rows[0] if c != "without"])
 
 
 def make_stores(home: Path, *, examples: int, seed: int) -> None:

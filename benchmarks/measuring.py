@@ -204,9 +204,9 @@ def ordinary_classes(path: Path) -> Iterator[None]:
             sys.modules.pop(module, None)
 
 
-def peak_mib() -> float:
-    """Peak resident memory of this process, since its program or it itself began."""
-    for line in Path("/proc/self/status").read_text(encoding="utf-8").splitlines():
+def peak_mib(process: int | str = "self") -> float:
+    """Peak resident memory of this process or another, since its program or it itself began."""
+    for line in Path(f"/proc/{process}/status").read_text(encoding="utf-8").splitlines():
         if line.startswith("VmHWM"):
             return int(line.split()[1]) / 1024
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024

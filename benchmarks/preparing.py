@@ -1,6 +1,6 @@
 """`prepare --no-images` against plain `pickle.load` of the same file.
 
-    python benchmarks/preparing.py FOLDER [--rounds R] [--json FILE]
+    python benchmarks/preparing.py FOLDER [--rounds R] [--json FILE] [--plots FOLDER]
 
 FOLDER holds the five pickles; if they are not there, the script makes them, at the counts of a real
 installation. In turn, each in a fork of this process, which has done every import already, so that
@@ -11,8 +11,8 @@ neither start-up nor imports are in any figure (a fork itself takes milliseconds
 * the same command again, which finds everything done;
 * a `sync` of the file system after writing as many files, alone: what the disk asks for, now.
 
-Besides the ratio of medians, that of the shortest times: other programs only ever add. And that of
-processor times, which two cores can halve at best.
+`of_load` is the ratio to the first, of medians; `best_of_load` that of the shortest times: other
+programs only ever add. `cpu_of_load` is that of processor times, which two cores halve at best.
 """
 
 from __future__ import annotations
@@ -21,9 +21,11 @@ import argparse
 import os
 import pickle
 import shutil
+import statistics
 import sys
 import tempfile
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
@@ -31,11 +33,12 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 import cv2  # noqa: F401 - imported before the clock starts
 
 from benchmarks.measuring import (
-    median,
+    Run,
+    add_outputs,
     ordinary_classes,
-    print_table,
+    present,
     runs_in_turn,
-    save_json,
+    spread,
 )
 from pipeline.datasets import DATASETS
 from stages.prepare.run import prepare
@@ -55,14 +58,14 @@ def main() -> None:
     parser.add_argument("folder", type=Path)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--datasets", nargs="*", default=list(REAL_COUNTS))
-    parser.add_argument("--json", type=Path)
+    add_outputs(parser)
     arguments = parser.parse_args()
     warnings.simplefilter("ignore", DeprecationWarning)  # of NumPy 1's names in pickles
     if not all((arguments.folder / d.file_name).exists() for d in DATASETS.values()):
         make_real_counts(arguments.folder)
-    rows = [measure(name, arguments.folder, arguments.rounds) for name in arguments.datasets]
-    print_table("prepare --no-images against pickle.load, medians", rows)
-    save_json(arguments.json, "preparing", rows)
+    folder, rounds = arguments.folder, arguments.rounds
+    rows = [row for name in arguments.datasets for row in measure(name, folder, rounds)]
+    present("preparing", rows, arguments, bars=("wall_s", "cpu_s"))
 
 
 def make_real_counts(folder: Path) -> None:
@@ -73,7 +76,7 @@ def make_real_counts(folder: Path) -> None:
     write_sample(SampleSettings(folder, examples_per_dataset=REAL_COUNTS), with_images=False)
 
 
-def measure(name: str, folder: Path, rounds: int) -> dict[str, object]:
+def measure(name: str, folder: Path, rounds: int) -> list[dict[str, object]]:
     path = folder / DATASETS[name].file_name
     # On a disk, not in memory: what is durable costs time.
     with tempfile.TemporaryDirectory(dir=Path(__file__).parent) as place, ordinary_classes(path):
@@ -100,26 +103,34 @@ def measure(name: str, folder: Path, rounds: int) -> dict[str, object]:
             shutil.rmtree(settings.cache, ignore_errors=True)
             run()
 
-        contestants = {"load": load, "prepare": run_fresh, "again": run, "sync": lambda: sync(home)}
+        contestants = {
+            "pickle.load": load,
+            "poseshard": run_fresh,
+            "poseshard again": run,
+            "sync": lambda: sync(home),
+        }
         runs = runs_in_turn(contestants, rounds=rounds)
-    found = {contestant: median(each) for contestant, each in runs.items()}
-    load_s, prepare_s = found["load"].wall_s, found["prepare"].wall_s
-    best = {contestant: min(run.wall_s for run in each) for contestant, each in runs.items()}
-    return {
-        "dataset": name,
-        "examples": REAL_COUNTS[name],
-        "pickle_mb": path.stat().st_size / 1e6,
-        "load_s": load_s,
-        "prepare_s": prepare_s,
-        "again_s": found["again"].wall_s,
-        "sync_s": found["sync"].wall_s,
-        "ratio": prepare_s / load_s,
-        "best_ratio": best["prepare"] / best["load"],
-        "processor_ratio": found["prepare"].processor_s / found["load"].processor_s,
-        "load_processor_s": found["load"].processor_s,
-        "prepare_processor_s": found["prepare"].processor_s,
-        "prepare_peak_mib": found["prepare"].peak_mib,
-    }
+    limit = runs["pickle.load"]
+    rows = []
+    for contestant, found in runs.items():
+        figures = {
+            "wall_s": spread([run.wall_s for run in found]),
+            "cpu_s": spread([run.processor_s for run in found]),
+            "mib": max(run.peak_mib for run in found),
+        }
+        row = {"what": contestant, "dataset": name, "examples": REAL_COUNTS[name], **figures}
+        if contestant == "poseshard":
+            row["of_load"] = statistics.median(walls(found)) / statistics.median(walls(limit))
+            row["best_of_load"] = min(walls(found)) / min(walls(limit))
+            row["cpu_of_load"] = min(r.processor_s for r in found) / min(
+                r.processor_s for r in limit
+            )
+        rows.append(row)
+    return rows
+
+
+def walls(runs: Sequence[Run]) -> list[float]:
+    return [run.wall_s for run in runs]
 
 
 def sync(home: Path) -> None:

@@ -1,15 +1,16 @@
 """`prepare` with pictures when little or nothing is left to do, at the largest count of a real set.
 
-    python benchmarks/resuming.py FOLDER [--dataset coco] [--rounds R] [--json FILE]
+    python benchmarks/resuming.py FOLDER [--dataset coco] [--rounds R]
+        [--json FILE] [--plots FOLDER]
 
 FOLDER holds the five pickles at the counts of a real installation; if they are not there, the
 script makes them. Every example gets a small picture, a file of its own.
 
 Whole commands are timed, from the start of Python to its end, in turn:
 
-* `imports`: the limit, a Python that imports what `prepare` imports and parses the settings;
-* `no-op`: `cli.py prepare` of a store that is up to date;
-* `resume`: `cli.py prepare` after a kill that left half of the blocks in the cache, until the first
+* *limit*: a Python that imports what `prepare` imports and parses the settings;
+* *no-op*: `cli.py prepare` of a store that is up to date;
+* *resume*: `cli.py prepare` after a kill that left half of the blocks in the cache, until the first
   byte of a new block is written; the run is killed again then.
 
 The three differ by what the command itself does, so that start-up and imports drop out.
@@ -34,7 +35,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 import cv2
 import numpy as np
 
-from benchmarks.measuring import print_table, save_json
+from benchmarks.measuring import add_outputs, present, spread
 from benchmarks.preparing import REAL_COUNTS, make_real_counts
 from pipeline.datasets import DATASETS
 from stages.prepare.planning import split_sources
@@ -59,7 +60,7 @@ def main() -> None:
     parser.add_argument("folder", type=Path)
     parser.add_argument("--dataset", choices=list(REAL_COUNTS), default="coco")
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--json", type=Path)
+    add_outputs(parser)
     arguments = parser.parse_args()
     name = arguments.dataset
     pickle = arguments.folder / DATASETS[name].file_name
@@ -72,7 +73,7 @@ def main() -> None:
         run(words)
         run(words)  # what was written a moment ago was not trusted by its times
         contestants: dict[str, Callable[[], float]] = {
-            "imports": lambda: run([sys.executable, "-c", IMPORTS.format(root=str(ROOT))]),
+            "limit: imports": lambda: run([sys.executable, "-c", IMPORTS.format(root=str(ROOT))]),
             "no-op": lambda: run(words),
             "resume": lambda: resume(home, words),
         }
@@ -80,20 +81,18 @@ def main() -> None:
         for _ in range(arguments.rounds):
             for name, work in contestants.items():
                 found[name].append(work())
-    limit = statistics.median(found["imports"])
+    limit = statistics.median(found["limit: imports"])
     rows = [
         {
             "command": name,
             "dataset": arguments.dataset,
             "examples": REAL_COUNTS[arguments.dataset],
-            "wall_s": statistics.median(seconds),
+            "wall_s": spread(seconds),
             "beyond_imports_s": statistics.median(seconds) - limit,
-            "fastest_beyond_s": min(seconds) - min(found["imports"]),
         }
         for name, seconds in found.items()
     ]
-    print_table("prepare with pictures, whole commands, medians", rows)
-    save_json(arguments.json, "resuming", rows)
+    present("resuming", rows, arguments, bars=("wall_s",))
 
 
 def command(home: Path, name: str, pickle: Path) -> list[str]:

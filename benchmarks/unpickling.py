@@ -1,6 +1,7 @@
 """The safe reader against plain `pickle.load`, side by side.
 
-    python benchmarks/unpickling.py [--examples N] [--rounds R]
+    python benchmarks/unpickling.py [--examples N] [--rounds R] [--json FILE]
+        [--plots FOLDER]
 
 A data set like a real installation's BEHAVE (49 joints, cropped, masks as run lengths, a quarter
 SparseCoords) is written with ordinary classes under PosePile's module names. Then, in turn, in
@@ -13,21 +14,17 @@ fresh forks of this process, so that nobody inherits another's heap:
 * the safe reader and the conversion to all columns of a store (camera metres, validity, checked
   masks, reasons to reject), back in the parent.
 
-Prints medians and the ratio to plain `pickle.load`, with processor time beside wall time.
+`of_load` is the ratio of wall times to plain `pickle.load`.
 """
 
 from __future__ import annotations
 
 import argparse
 import gc
-import json
-import os
 import pickle
-import resource
 import statistics
 import sys
 import tempfile
-import time
 import types
 import zlib
 from collections.abc import Callable, Iterator
@@ -40,6 +37,7 @@ from pycocotools import mask as coco_mask
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+from benchmarks.measuring import add_outputs, present, runs_in_turn, spread
 from pipeline import unpickling
 from pipeline.unpickling import Extract, PickledDataset
 from stages.prepare.transfer import extract_columns
@@ -48,11 +46,11 @@ N_JOINTS = 49
 
 
 def main() -> None:
-    """Generate, measure in rounds, print."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
     parser.add_argument("--examples", type=int, default=37_736)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--zcounts", action="store_true", help="zlib-compressed masks")
+    add_outputs(parser)
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "behave.pkl")
@@ -64,29 +62,25 @@ def main() -> None:
             contestants: dict[str, Callable[[], None]] = {
                 "pickle.load": lambda: plain_load(path, collector=True),
                 "pickle.load, collector paused": lambda: plain_load(path, collector=False),
-                "safe reader, unpickling only": lambda: safe_read(path, nothing),
-                "safe reader, converted": lambda: safe_read(path, extract_columns),
+                "poseshard, unpickling only": lambda: safe_read(path, nothing),
+                "poseshard, all columns": lambda: safe_read(path, extract_columns),
             }
-            timings: dict[str, list[tuple[float, float, float]]] = {
-                name: [] for name in contestants
-            }
-            for _ in range(arguments.rounds):
-                for name, contestant in contestants.items():
-                    timings[name].append(in_a_fork(contestant))
+            runs = runs_in_turn(contestants, rounds=arguments.rounds)
         size = path.stat().st_size / 1e6
-    print(f"{arguments.examples} examples, {size:.1f} MB, {arguments.rounds} rounds, medians")
-    print("x: ratio to pickle.load in the same round")
-    reference = timings["pickle.load"]
-    for name, rounds in timings.items():
-        wall, processor, peak = (statistics.median(column) for column in zip(*rounds, strict=True))
-        wall_ratio, processor_ratio = (
-            statistics.median(a[i] / b[i] for a, b in zip(rounds, reference, strict=True))
-            for i in (0, 1)
-        )
-        print(
-            f"{name:32} {wall:6.2f} s wall {wall_ratio:5.2f} x"
-            f"  {processor:6.2f} s processor {processor_ratio:5.2f} x  {peak:5.0f} MB peak"
-        )
+    load = statistics.median(run.wall_s for run in runs["pickle.load"])
+    rows = [
+        {
+            "reader": name,
+            "examples": arguments.examples,
+            "pickle_mb": size,
+            "wall_s": spread([run.wall_s for run in found]),
+            "cpu_s": spread([run.processor_s for run in found]),
+            "mib": max(run.peak_mib for run in found),
+            "of_load": statistics.median(run.wall_s for run in found) / load,
+        }
+        for name, found in runs.items()
+    ]
+    present("unpickling", rows, arguments, bars=("wall_s", "cpu_s", "mib"))
 
 
 def plain_load(path: Path, *, collector: bool) -> None:
@@ -105,30 +99,6 @@ def safe_read(path: Path, extract: Callable[[PickledDataset], Extract]) -> None:
 def nothing(dataset: PickledDataset) -> Extract:
     """No column at all."""
     return Extract({}, {"train": len(dataset.examples["train"])})
-
-
-def in_a_fork(work: Callable[[], None]) -> tuple[float, float, float]:
-    """Wall seconds, processor seconds and peak MB of `work`, its children included."""
-    reader, writer = os.pipe()
-    pid = os.fork()
-    if pid == 0:
-        try:
-            start = time.perf_counter()
-            work()
-            wall = time.perf_counter() - start
-            usages = [
-                resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
-            ]
-            processor = sum(usage.ru_utime + usage.ru_stime for usage in usages)
-            peak = max(usage.ru_maxrss for usage in usages) / 1e3
-            os.write(writer, json.dumps([wall, processor, peak]).encode())
-        finally:
-            os._exit(0)
-    os.close(writer)
-    with os.fdopen(reader, "rb") as pipe:
-        wall, processor, peak = json.loads(pipe.read())
-    os.waitpid(pid, 0)
-    return wall, processor, peak
 
 
 @contextmanager

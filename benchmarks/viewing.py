@@ -1,7 +1,7 @@
 """`view --web` in headless Chromium: how long until the first picture, by the size of the store.
 
     python benchmarks/viewing.py [--counts 1000 100000] [--shown 64] [--rounds 3]
-        [--json FILE]
+        [--json FILE] [--plots FOLDER]
 
 In turn, for stores of so many examples: the command's time to its page address, the time from there
 to the page's first frame, from that to the first frame with the example's colours on it, and the
@@ -13,7 +13,6 @@ from __future__ import annotations
 import argparse
 import asyncio
 import base64
-import statistics
 import subprocess
 import sys
 import tempfile
@@ -27,7 +26,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from benchmarks.measuring import print_table, save_json
+from benchmarks.measuring import add_outputs, present, spread
 from stages.prepare.settings import PrepareSettings
 from stages.view import palette
 from tests.stages.view import chromium, people
@@ -42,7 +41,7 @@ def main() -> None:
     parser.add_argument("--counts", type=int, nargs="*", default=[1_000, 100_000])
     parser.add_argument("--shown", type=int, default=64)
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--json", type=Path)
+    add_outputs(parser)
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory(dir=Path(__file__).parent) as folder:
         stores = {count: make_store(Path(folder) / str(count), count) for count in arguments.counts}
@@ -51,11 +50,10 @@ def main() -> None:
             for count, store in stores.items():
                 found[count].append(measure(store, arguments.shown))
     rows = [
-        {"examples": count, **{n: statistics.median(run[n] for run in runs) for n in runs[0]}}
+        {"store": f"{count:,} examples", **{n: spread([r[n] for r in runs]) for n in runs[0]}}
         for count, runs in found.items()
     ]
-    print_table("the browser view, medians", rows)
-    save_json(arguments.json, "viewing", rows)
+    present("viewing", rows, arguments, bars=("address_s", "page_s", "first_picture_s"))
 
 
 def make_store(folder: Path, count: int) -> Path:

@@ -142,6 +142,12 @@ class Split:
             max_bytes=decoded_bytes,
             announce=self._announce,
         )
+        self._fields = [
+            (n, np.dtype(columns[n].dtype), columns[n].row_shape, offset)
+            for n, offset in self._groups.offsets.items()
+        ]
+        self._lengths = {n: f"{n}_length" for n in columns if _is_padded(n, columns)}
+        self._texts = [n for n, c in columns.items() if n not in self._lengths and _is_text(c)]
 
     def __reduce__(self) -> tuple[object, ...]:
         return _split_of, (self._store_path, self.name, self._decoded_bytes)
@@ -258,7 +264,7 @@ class Split:
         return [self._padded_file(layout, row, value(row, length_name, decode)) for row in numbers]
 
     def example(self, row: int) -> dict[str, Any]:
-        """Everything of one row: by column an array, a number, or bytes without their padding.
+        """Everything of one row: by column an array of the row's shape, or bytes without padding.
 
         The quickest way to one example.
 
@@ -268,16 +274,18 @@ class Split:
         """
         (row,) = self._checked_rows([row])
         found = self._groups.row(row, self.decoded_chunk)
-        example: dict[str, Any] = {}
-        for name, layout in self.columns.items():
+        example: dict[str, Any] = {
+            name: np.ndarray(shape, dtype, found, offset)
+            for name, dtype, shape, offset in self._fields
+        }
+        for name, length_name in self._lengths.items():
+            length = int(example[length_name])
             if name in self._apart:
-                example[name] = self._padded_file(layout, row, int(found[f"{name}_length"]))
-            elif _is_padded(name, self.columns):
-                example[name] = found[name][: found[f"{name}_length"]].tobytes()
-            elif _is_text(layout):
-                example[name] = found[name].tobytes().rstrip(b"\0")
+                example[name] = self._padded_file(self.columns[name], row, length)
             else:
-                example[name] = found[name]
+                example[name] = example[name][:length].tobytes()
+        for name in self._texts:
+            example[name] = example[name].tobytes().rstrip(b"\0")
         return example
 
     def where(self, name: str, row: int) -> tuple[Path, int, int] | None:

@@ -8,7 +8,7 @@ nothing, so they are kept: an example that is near one that was read is one copy
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -40,6 +40,9 @@ class RowGroups:
 
     Args:
         announce: told the columns, and the number of the chunk, that are about to be decoded.
+
+    Attributes:
+        offsets: of each column in a row of all.
     """
 
     def __init__(
@@ -52,6 +55,8 @@ class RowGroups:
             raise ValueError("columns must be cut into chunks of the same number of rows")
         self._dtype = _side_by_side(layouts)
         self._bits = {layout.name: 1 << i for i, layout in enumerate(layouts)}
+        fields = self._dtype.fields or {}
+        self.offsets: Mapping[str, int] = {name: field[1] for name, field in fields.items()}
         self._everything = (1 << len(layouts)) - 1
         # Each of its methods is atomic; a lock might be held for ever after a fork.
         self._groups: OrderedDict[int, _Group] = OrderedDict()
@@ -86,14 +91,13 @@ class RowGroups:
         out = raw.reshape(-1).view(self._dtype)
         return {name: out[name] for name in names}
 
-    def row(self, row: int, decode: Decode) -> np.void:
-        """One row of all columns side by side."""
+    def row(self, row: int, decode: Decode) -> bytearray:
+        """One row of all columns side by side, each where `offsets` says."""
         number, offset = divmod(row, self._chunk_rows)
         group = self._groups.get(number)
         if group is None or self._everything & ~group.ready:
             group = self._decoded(number, self._everything, decode)
-        row_of: np.void = group.rows[offset].copy()
-        return row_of
+        return bytearray(group.raw[offset].data)
 
     def value(self, row: int, name: str, decode: Decode) -> int:
         """One number of a column of single integers."""

@@ -51,8 +51,8 @@ def scripts() -> dict[Path, list[str]]:
     found = {}
     for path in sorted((ROOT / "benchmarks").glob("*.py")):
         calls = [n for n in ast.walk(ast.parse(path.read_text())) if isinstance(n, ast.Call)]
-        saving = [c for c in calls if isinstance(c.func, ast.Name) and c.func.id == "save_json"]
-        names = [c.args[1].value for c in saving if isinstance(c.args[1], ast.Constant)]
+        showing = [c for c in calls if isinstance(c.func, ast.Name) and c.func.id == "present"]
+        names = [c.args[0].value for c in showing if isinstance(c.args[0], ast.Constant)]
         if names:
             found[path] = sorted(map(str, names))
     return found
