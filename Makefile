@@ -2,7 +2,7 @@
 PYTHON ?= python3.11
 BIN := .venv/bin
 
-.PHONY: setup setup-bench repro test test-long lint docs lock clean
+.PHONY: setup setup-bench repro test test-long lint docs benchmarks lock clean
 
 setup: .venv/installed
 
@@ -37,6 +37,24 @@ lint: setup
 
 docs: setup  ## the pages that are made from the code
 	$(BIN)/python docs/make_reference.py
+
+# Some two hours on two cores, with nothing else running. The ablation, longer still, is left out.
+BENCH := .venv-bench/bin/python
+OUT := --json docs/benchmarks.json --plots docs/pictures/benchmarks
+SHOWN := $(addprefix data/stores/,agora.zarr coco.zarr densepose_coco.zarr)
+benchmarks: setup-bench repro  ## every question, then the page of figures
+	$(BENCH) benchmarks/converting.py data/sample $(OUT)
+	$(BENCH) benchmarks/storing.py $(SHOWN) $(OUT)
+	$(BENCH) benchmarks/reading.py $(SHOWN) $(OUT)
+	$(BENCH) benchmarks/growing.py $(OUT)
+	$(BENCH) benchmarks/loading.py data/stores data/sample/body.npz $(OUT)
+	$(BENCH) benchmarks/preparing.py data/real_counts $(OUT)
+	$(BENCH) benchmarks/unpickling.py $(OUT)
+	$(BENCH) benchmarks/limits.py data/stores/*.zarr $(OUT)
+	$(BENCH) benchmarks/resuming.py data/real_counts $(OUT)
+	$(BENCH) benchmarks/memory.py $(OUT)
+	$(BENCH) benchmarks/viewing.py $(OUT)
+	$(BENCH) docs/make_benchmarks.py
 
 lock:  ## refresh the pins (needs uv)
 	uv pip compile requirements.in --python-version 3.11 --no-header --no-annotate --no-emit-index-url --upgrade -o requirements.txt

@@ -47,8 +47,13 @@ def writing(path: Path) -> Iterator[None]:
             f"cannot write: {error.strerror or error}",
             where=str(error.filename or path),
             cause="what was there before is untouched, and finished blocks are kept",
-            next_command=_HINTS.get(error.errno or 0, "mend the cause, then run the same command"),
+            next_command=way_on(error) or "mend the cause, then run the same command",
         ) from error
+
+
+def way_on(error: OSError) -> str | None:
+    """What to do about a full disk, a missing permission and the like; None for other errors."""
+    return _HINTS.get(error.errno or 0)
 
 
 def temporary_name(directory: Path) -> Path:

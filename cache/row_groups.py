@@ -55,7 +55,7 @@ class RowGroups:
             raise ValueError("columns must be cut into chunks of the same number of rows")
         self._dtype = _side_by_side(layouts)
         self._bits = {layout.name: 1 << i for i, layout in enumerate(layouts)}
-        fields = self._dtype.fields or {}
+        fields: Mapping[str, Any] = self._dtype.fields or {}
         self.offsets: Mapping[str, int] = {name: field[1] for name, field in fields.items()}
         self._everything = (1 << len(layouts)) - 1
         # Each of its methods is atomic; a lock might be held for ever after a fork.

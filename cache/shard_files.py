@@ -201,8 +201,13 @@ def damaged(path: Path, what: str, rows: range | None = None) -> StoreError:
         f"the store is damaged: {what}",
         where=_place(path, rows),
         cause="it was deleted, cut or altered after it was written",
-        next_command="run `cli.py verify --repair` on this store",
+        next_command=f"run `cli.py verify {_store_of(path)} --repair`",
     )
+
+
+def _store_of(path: Path) -> Path:
+    """The store that a file belongs to."""
+    return next((f for f in (path, *path.parents) if (f / MANIFEST_NAME).is_file()), path)
 
 
 def _place(path: Path, rows: range | None) -> str:

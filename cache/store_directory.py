@@ -112,7 +112,7 @@ def _open_directory(path: Path) -> int:
         raise StoreError(
             "there is no store here",
             where=str(path),
-            cause="the dataset was not prepared yet",
+            cause="the dataset was not prepared yet, or the path is wrong",
             next_command=f"run `cli.py prepare {path.stem}`",
         ) from error
     except OSError as error:

@@ -1,7 +1,7 @@
 """Write docs/benchmarks.md from docs/benchmarks.json: `python docs/make_benchmarks.py`.
 
-The figures come from the scripts in `benchmarks`, run with `--json docs/benchmarks.json`, the words
-from their docstrings. Each run replaces its own figures.
+The figures come from the scripts in `benchmarks`, run with `--json docs/benchmarks.json` and
+`--plots docs/pictures/benchmarks`, the words from their docstrings. Each run replaces its own.
 """
 
 from __future__ import annotations
@@ -9,22 +9,51 @@ from __future__ import annotations
 import ast
 import json
 import re
+import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+
+from benchmarks.measuring import middle, shown, slug  # noqa: E402
+
 FIGURES = ROOT / "docs" / "benchmarks.json"
 PAGE = ROOT / "docs" / "benchmarks.md"
 
+# The questions in the order in which a reader asks them.
+ORDER = (
+    *("converting", "storing", "reading", "growing", "loading"),
+    *("preparing", "unpickling", "limits", "resuming", "memory", "viewing", "ablation"),
+)
+LONG = 16  # rows of a table
+SUMMARY = (
+    ("converting", "wall_s", "pickle and pictures to container, wall time"),
+    ("converting", "cpu_s", "the same, processor time"),
+    ("bytes per example", "bytes_each", "bytes of an example"),
+    ("bytes per example", "annotations_each", "the same without pictures"),
+    ("reading", "start_s", "start of Python to first example"),
+    ("reading", "warm_us", "random example, warm, processor time"),
+    ("reading", "cold_us", "random example, cold"),
+    ("reading", "split_us", "all annotations of a split"),
+    ("growth", "start_s", "start of Python to first example"),
+    ("growth", "warm_us", "random example, warm, processor time"),
+    ("growth", "cold_us", "random example, cold"),
+    ("growth", "split_us", "all annotations of a split"),
+    ("growth", "mib", "memory of a reader"),
+)
 INTRO = """\
 <!-- Written by docs/make_benchmarks.py from docs/benchmarks.json. Change that, not this. -->
 # Benchmarks
 
-Each question is one command. Contestants take turns, the limit is measured in the same run, and
-losing rows are shown too. Ratios travel to other machines better than seconds do.
+Each question is one command, and `make benchmarks` runs them all. Contestants take turns, the limit
+is measured in the same run, and losing rows are shown too. A figure is the median of the runs, with
+the least and the greatest behind it. Ratios travel to other machines better than seconds do.
 
 Measured on: {machine}.
+
+{summary}
 """
 
 
@@ -35,21 +64,21 @@ def page(figures: Mapping[str, Any]) -> str:
         f"{machine['processor']}, {machine['cores']} cores, {machine['memory_gib']} GiB, "
         f"Python {machine['python']}"
     )
-    parts = [INTRO.format(machine=described)]
+    parts = [INTRO.format(machine=described, summary=_summary(figures)).rstrip() + "\n"]
     for script, names in scripts().items():
-        shown = [name for name in names if name in figures]
-        if shown:
+        measured = [name for name in names if name in figures]
+        if measured:
             title, text = words_of(script)
             parts.append(f"## {title}\n\n`benchmarks/{script.name}`\n")
-            parts += [f"*{name}*\n\n{_table(figures[name])}" for name in shown]
             parts.append(f"{text}\n")
+            parts += [_figures(name, figures[name]) for name in measured]
     return "\n".join(parts)
 
 
 def scripts() -> dict[Path, list[str]]:
-    """Every benchmark with the names under which it saves its figures."""
+    """Every benchmark with the names under which it saves its figures, in the page's order."""
     found = {}
-    for path in sorted((ROOT / "benchmarks").glob("*.py")):
+    for path in (ROOT / "benchmarks" / f"{name}.py" for name in ORDER):
         calls = [n for n in ast.walk(ast.parse(path.read_text())) if isinstance(n, ast.Call)]
         showing = [c for c in calls if isinstance(c.func, ast.Name) and c.func.id == "present"]
         names = [c.args[0].value for c in showing if isinstance(c.args[0], ast.Constant)]
@@ -66,17 +95,49 @@ def words_of(script: Path) -> tuple[str, str]:
     return title.rstrip("."), "\n\n".join(said)
 
 
+def _figures(name: str, rows: Sequence[Mapping[str, Any]]) -> str:
+    """A picture, if there is one, and the table: below a fold where it is long."""
+    parts = [f"**{name}**\n"]
+    picture = f"pictures/benchmarks/{slug(name)}.png"
+    if (PAGE.parent / picture).exists():
+        parts.append(f"![{name}]({picture})\n")
+    is_long = len(rows) > LONG
+    if is_long:
+        parts.append(f"<details><summary>All {len(rows)} rows</summary>\n")
+    parts.append(_table(rows))
+    if is_long:
+        parts.append("</details>\n")
+    return "\n".join(parts)
+
+
 def _table(rows: Sequence[Mapping[str, Any]]) -> str:
     names = list(dict.fromkeys(name for row in rows for name in row))
     lines = [names, ["---"] * len(names)]
-    lines += [[_shown(row.get(name, "")) for name in names] for row in rows]
+    lines += [[shown(row.get(name, "")).replace("|", "\\|") for name in names] for row in rows]
     return "".join(f"| {' | '.join(line)} |\n" for line in lines)
 
 
-def _shown(value: object) -> str:
-    if isinstance(value, float):
-        return f"{value:,.3g}" if abs(value) < 1000 else f"{value:,.0f}"
-    return f"{value:,}" if isinstance(value, int) else str(value).replace("|", "\\|")
+def _summary(figures: Mapping[str, Any]) -> str:
+    """Where ours stands: its place and its ratio to the best of the others, by question."""
+    lines = []
+    for name, column, asked in SUMMARY:
+        rows = [row for row in figures.get(name, []) if column in row]
+        label, group = (list(rows[0])[:2]) if rows else ("", "")
+        for each in dict.fromkeys(row[group] for row in rows):
+            members = {row[label]: middle(row[column]) for row in rows if row[group] == each}
+            ours = next((value for who, value in members.items() if who == "poseshard"), None)
+            others = {w: v for w, v in members.items() if w != "poseshard" and "limit" not in w}
+            if ours is None or not others:
+                continue
+            best = min(others, key=lambda who: others[who])
+            place = 1 + sum(value < ours for value in others.values())
+            each = f"{each:,} examples" if isinstance(each, int) else each
+            ratio = f"{ours / others[best]:.2f}"
+            lines.append(f"| {asked} | {each} | {place} of {len(others) + 1} | {best} | {ratio} |")
+    if not lines:
+        return ""
+    head = "| question | data | ours comes | best other | ours / best other |"
+    return "\n".join([head, "| --- | --- | --- | --- | --- |", *lines])
 
 
 def main() -> None:

@@ -7,8 +7,14 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.measuring import save_json
+from benchmarks.measuring import save_json, spread
 from docs import make_benchmarks
+
+MACHINE = {"processor": "a", "cores": 2, "memory_gib": 1, "python": "3"}
+
+
+def save(value: float) -> dict[str, float]:
+    return spread([value, value * 0.9, value * 1.1])
 
 
 def test_every_figure_is_shown_beside_what_its_script_says_of_it(tmp_path: Path) -> None:
@@ -19,11 +25,33 @@ def test_every_figure_is_shown_beside_what_its_script_says_of_it(tmp_path: Path)
         save_json(path, name, [{"who": "ours", "seconds": 0.25}, {"who": f"peer {i}", "won": 1234}])
     page = make_benchmarks.page(json.loads(path.read_text()))
     for i, name in enumerate(names):
-        assert f"*{name}*" in page
+        assert f"**{name}**" in page
         assert f"| peer {i} |  | 1,234 |" in page
     for script in make_benchmarks.scripts():
         title, _ = make_benchmarks.words_of(script)
         assert f"## {title}\n" in page
+
+
+def test_every_script_has_its_place_on_the_page() -> None:
+    folder = make_benchmarks.ROOT / "benchmarks"
+    asking = {
+        path.stem for path in folder.glob("*.py") if "add_outputs(parser)" in path.read_text()
+    }
+    assert asking == set(make_benchmarks.ORDER)
+
+
+def test_the_summary_says_where_ours_comes() -> None:
+    figures = {
+        "reading": [
+            {"container": "limit: x", "store": "agora", "cold_us": 1.0},
+            {"container": "poseshard", "store": "agora", "cold_us": save(3.0)},
+            {"container": "A", "store": "agora", "cold_us": save(2.0)},
+            {"container": "B", "store": "agora", "cold_us": save(9.0)},
+            {"container": "none", "store": "agora"},
+        ],
+    }
+    page = make_benchmarks.page({"machine": MACHINE, **figures})
+    assert "| random example, cold | agora | 2 of 3 | A | 1.50 |" in page
 
 
 def test_the_page_is_up_to_date() -> None:
