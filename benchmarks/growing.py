@@ -41,7 +41,9 @@ def main() -> None:
             rows += compare(home / "s.zarr", arguments.only, arguments.rounds)
     for row in rows:
         del row["store"]
-    present("growth", rows, arguments, lines=("start_s", "warm_us", "cold_us", "split_us", "mib"))
+    present(
+        "growth", rows, arguments, lines=("start_s", "cold_us", "us", "again_us", "split_us", "mib")
+    )
 
 
 if __name__ == "__main__":

@@ -53,6 +53,6 @@ def test_a_comparison_measures_everybody_and_the_limits(ours: Path) -> None:
     rows = compare(ours.parent, [LIMIT, OURS], 2)
     assert [row["container"] for row in rows] == ["limit: decoding the picture", LIMIT, OURS]
     for row in rows[1:]:
-        for key in ("start_s", "warm_us", "cold_us", "split_us", "mib"):
+        for key in ("start_s", "us", "again_us", "cold_us", "split_us", "mib"):
             assert 0 < row[key]["least"] <= row[key]["median"] <= row[key]["greatest"]
     assert "CRC" in rows[-1]["checked"]
