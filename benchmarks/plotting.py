@@ -31,7 +31,7 @@ def plot_bars(path: Path, rows: Sequence[Mapping[str, Any]], columns: Sequence[s
     figure, axes = plt.subplots(
         len(groups), len(columns), figsize=size, squeeze=False, layout="constrained", sharex="col"
     )
-    for column_axes, column in zip(axes.T, columns, strict=True):
+    for place, (column_axes, column) in enumerate(zip(axes.T, columns, strict=True)):
         figures = [middle(row[column]) for row in rows if column in row]
         is_wide = min(figures) > 0 and max(figures) > 100 * min(figures)
         for panel, name in zip(column_axes, groups, strict=True):
@@ -41,7 +41,7 @@ def plot_bars(path: Path, rows: Sequence[Mapping[str, Any]], columns: Sequence[s
             _bars(panel, members, column, label)
             panel.set_xscale("log" if is_wide else "linear")
             panel.set_title(column if name is None else f"{name}: {column}", fontsize=9)
-            if column_axes is not axes.T[0]:
+            if place:
                 panel.set_yticklabels([])
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=100)

@@ -15,6 +15,7 @@ from benchmarks.containers import (
     EXAMPLES_PER_SHARD,
     Columns,
     Examples,
+    Specification,
     load_specification,
     save_specification,
 )
@@ -43,9 +44,23 @@ def _serialised(examples: Examples, row: int) -> bytes:
 
 def _feature(values: Any) -> Any:
     flat = np.asarray(values).reshape(-1)
+    if flat.dtype == np.float64:  # their floats have 32 bits
+        return tf.train.Feature(bytes_list=tf.train.BytesList(value=[flat.tobytes()]))
     if flat.dtype.kind == "f":
         return tf.train.Feature(float_list=tf.train.FloatList(value=flat))
     return tf.train.Feature(int64_list=tf.train.Int64List(value=flat.astype(np.int64)))
+
+
+def features_of(specification: Specification) -> dict[str, Any]:
+    """What `tf.io.parse_single_example` has to know; of float64 it gives the bytes."""
+    features: dict[str, Any] = {
+        name: tf.io.FixedLenFeature(row, tf.float32 if dtype.kind == "f" else tf.int64)
+        for name, (dtype, row) in specification.arrays.items()
+        if dtype != np.float64
+    }
+    for name in {**specification.arrays, **dict.fromkeys(specification.blobs)}:
+        features.setdefault(name, tf.io.FixedLenFeature((), tf.string))
+    return features
 
 
 class Reader:
@@ -55,12 +70,7 @@ class Reader:
         self._files = sorted(map(str, path.glob("*.tfrecord")))
         self._compression = compression
         self._specification = load_specification(path)
-        self._features: dict[str, Any] = {
-            name: tf.io.FixedLenFeature(row, tf.float32 if dtype.kind == "f" else tf.int64)
-            for name, (dtype, row) in self._specification.arrays.items()
-        }
-        for name in self._specification.blobs:
-            self._features[name] = tf.io.FixedLenFeature((), tf.string)
+        self._features = features_of(self._specification)
 
     def columns(self) -> Columns:
         features = {name: kind for name, kind in self._features.items() if name != "image"}

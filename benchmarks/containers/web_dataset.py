@@ -19,10 +19,10 @@ from benchmarks.containers import (
 from benchmarks.containers.msgpack_records import pack, unpack
 
 
-def write(path: Path, examples: Examples) -> None:
+def write(path: Path, examples: Examples, *, examples_per_shard: int = EXAMPLES_PER_SHARD) -> None:
     save_specification(path, examples)
     with webdataset.ShardWriter(
-        str(path / "%05d.tar"), maxcount=EXAMPLES_PER_SHARD, verbose=0, encoder=False
+        str(path / "%05d.tar"), maxcount=examples_per_shard, verbose=0, encoder=False
     ) as writer:
         for row in range(len(examples)):
             example = examples.example(row)
