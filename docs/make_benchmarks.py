@@ -32,7 +32,7 @@ SUMMARY = (
     ("converting", "wall_s", "pickle and pictures to container, wall time"),
     ("converting", "cpu_s", "the same, processor time"),
     ("bytes per example", "bytes_each", "bytes of an example"),
-    ("bytes per example", "annotations_each", "the same without pictures"),
+    ("bytes per example", "beyond_pictures", "the same without pictures"),
     ("reading", "start_s", "start of Python to first example"),
     ("reading", "us", "random example, processor time"),
     ("reading", "again_us", "the same once more"),
