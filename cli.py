@@ -17,7 +17,7 @@ from typing import Any, NoReturn
 
 import click
 
-from errors import ConfigError, PoseshardError, SourceError
+from errors import ConfigError, PoseshardError, SourceError, StoreError
 
 EXIT_FAILED, EXIT_INTERRUPTED, EXIT_TERMINATED = 1, 130, 143
 
@@ -58,6 +58,9 @@ class _Group(click.Group):
         except Exception as error:  # the process edge
             if _wants_traceback():
                 raise
+            if isinstance(error, OSError) and (found := _fault_of_machine(error)):
+                click.echo(f"error: {found}", err=True)
+                _leave(EXIT_FAILED)
             click.echo(
                 f"error: {type(error).__name__}: {error}\n"
                 "  likely cause: a fault of poseshard itself\n"
@@ -418,7 +421,7 @@ def train(
 def export(model: Path | None) -> None:
     """Write a trained model as a SavedModel: picture, camera and body points in, 2D and 3D out.
 
-    `train` does this at its end; the README shows how to use it.
+    `train` does this at its end; docs/using_the_model.md shows how to use it.
     Example: cli.py export --model models/localizer
     """
     from stages.settings import load_section
@@ -496,12 +499,26 @@ def _cache_directory() -> Path:
 
 
 def main() -> NoReturn:
+    # TensorFlow's notes on how it was built are no news; its warnings are.
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "1")
     cli.main()
     raise AssertionError("main() leaves by itself")
 
 
 def _n_cores() -> int:
     return len(os.sched_getaffinity(0))
+
+
+def _fault_of_machine(error: OSError) -> PoseshardError | None:
+    """A full disk, a missing permission and the like; None if it may as well be our fault."""
+    from cache.files import way_on
+
+    if (next_command := way_on(error)) is None:
+        return None
+    where = None if error.filename is None else str(error.filename)
+    return StoreError(
+        f"the machine refused: {error.strerror}", where=where, next_command=next_command
+    )
 
 
 def _wants_traceback() -> bool:

@@ -16,6 +16,7 @@ import numpy.typing as npt
 
 from cache import chunks, shards
 from cache.layout import ColumnLayout
+from cache.manifest import MANIFEST_NAME
 from cache.shards import ShardRecord
 from cache.store_directory import StoreDirectory
 from errors import StoreError
@@ -201,7 +202,7 @@ def damaged(path: Path, what: str, rows: range | None = None) -> StoreError:
         f"the store is damaged: {what}",
         where=_place(path, rows),
         cause="it was deleted, cut or altered after it was written",
-        next_command=f"run `cli.py verify {_store_of(path)} --repair`",
+        next_command=f"run `cli.py verify --repair {_store_of(path)}`",
     )
 
 

@@ -5,12 +5,16 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from stages.train import require_model
+
 if TYPE_CHECKING:
     from stages.evaluate.settings import EvaluateSettings
 
 
 def run(settings: EvaluateSettings) -> Mapping[str, Any]:
     """Evaluate a model; see `stages.evaluate.report.evaluate`. TensorFlow is imported here."""
+    require_model(settings.model / "model.keras")
+
     from stages.evaluate.report import evaluate
 
     return evaluate(settings)

@@ -41,5 +41,5 @@ def inspect(path: Path, *, split: str | None, row: int | None, as_json: bool) ->
             where=f"{path / first['shard']}, rows {first['rows'][0]} to {first['rows'][1] - 1}"
             + (" and others" if len(damaged) > 1 else ""),
             cause="they were deleted or cut after they were written",
-            next_command="run `cli.py verify --repair` on this store",
+            next_command=f"run `cli.py verify --repair {path}`",
         )

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from cache.store_directory import aside_path
 from errors import ConfigError
 from pipeline.datasets import DATASETS
 from stages.settings import PARAMS_PATH, from_mapping, load_params, load_section
@@ -72,12 +73,10 @@ def dataset_files(
     if dataset in declared:
         files = from_mapping(DatasetFiles, declared[dataset], where=f"datasets.{dataset}")
     elif annotations is None:
-        close = difflib.get_close_matches(dataset, declared, n=1)
-        hint = f"did you mean `{close[0]}`?" if close else f"known: {', '.join(declared)}"
         raise ConfigError(
             f"there is no dataset `{dataset}` in params.yaml",
             where=str(params),
-            cause=hint,
+            cause=_meant(dataset, declared),
             next_command=f"for a pickle of any dataset: cli.py prepare {dataset} "
             "--annotations FILE.pkl --images DIR",
         )
@@ -93,8 +92,28 @@ def dataset_files(
 
 
 def store_path(dataset_or_path: str, *, params: Path = PARAMS_PATH) -> Path:
-    """The store of a dataset by name; anything that looks like a path is taken as it is."""
+    """The store of a dataset by name; anything that looks like a path is taken as it is.
+
+    Raises:
+        ConfigError: a name that neither params.yaml nor the folder of stores knows.
+    """
     path = Path(dataset_or_path)
     if path.suffix == ".zarr" or len(path.parts) > 1 or path.is_dir():
         return path
-    return load_section(PrepareSettings, "prepare", path=params).stores / f"{dataset_or_path}.zarr"
+    store = load_section(PrepareSettings, "prepare", path=params).stores / f"{dataset_or_path}.zarr"
+    declared = load_params(params).get("datasets") or {}
+    if dataset_or_path not in declared and not (store.exists() or aside_path(store).exists()):
+        prepared = {found.stem for found in store.parent.glob("*.zarr")}
+        raise ConfigError(
+            f"there is neither a dataset nor a store `{dataset_or_path}`",
+            where=f"{params}; {store.parent}",
+            cause=_meant(dataset_or_path, [*declared, *sorted(prepared - declared.keys())]),
+            next_command="give one of these names, or the path of a store",
+        )
+    return store
+
+
+def _meant(name: str, known: Collection[str]) -> str:
+    """The likely cause of a name that is not known."""
+    close = difflib.get_close_matches(name, known, n=1)
+    return f"did you mean `{close[0]}`?" if close else f"known: {', '.join(known)}"

@@ -6,6 +6,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from cache.reader import Store
+from errors import ConfigError
+
 if TYPE_CHECKING:
     from stages.train.not_finite import Replay
     from stages.train.settings import TrainSettings
@@ -21,6 +24,11 @@ def run(settings: TrainSettings, *, stores: Sequence[Path] = ()) -> Path:
     Args:
         stores: paths of stores to train on; by default those that the settings name.
     """
+    # Whatever is missing is said before TensorFlow takes its seconds to be imported.
+    data = settings.data
+    for store in stores or [data.stores / f"{name}.zarr" for name in data.datasets]:
+        Store.open(store)
+
     from stages.train.devices import is_chief
     from stages.train.export import export_file
     from stages.train.launch import launch, launch_on_paths
@@ -40,6 +48,24 @@ def replay(path: Path) -> Replay:
 
 def export(folder: Path) -> Path:
     """Write the SavedModel of the model in a folder; see `stages.train.export`."""
+    model = require_model(folder / "model.keras")
+
     from stages.train.export import export_file
 
-    return export_file(folder / "model.keras")
+    return export_file(model)
+
+
+def require_model(path: Path) -> Path:
+    """The path itself.
+
+    Raises:
+        ConfigError: there is no file.
+    """
+    if not path.is_file():
+        raise ConfigError(
+            "there is no trained model",
+            where=str(path),
+            cause="`train` was not run yet, or wrote to another folder",
+            next_command="cli.py train, or name the folder of a model by --model",
+        )
+    return path

@@ -89,7 +89,7 @@ def load_canonical_body(path: Path) -> CanonicalBody:
             "there is no canonical body",
             where=where,
             cause="the sample data, which brings one, has not been made",
-            next_command="python cli.py sample, or set train.data.body",
+            next_command="cli.py sample, or set train.data.body",
         ) from error
     except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
         raise ConfigError(

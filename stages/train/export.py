@@ -14,6 +14,7 @@ import keras
 import tensorflow as tf
 
 from errors import ConfigError
+from stages.train import require_model
 from stages.train.metrics import expected_error_factor
 from stages.train.model import LocalizerModel
 from stages.train.projection import project
@@ -100,10 +101,7 @@ def load_localizer(path: Path) -> LocalizerModel:
     Raises:
         ConfigError: there is none, or the file is not one.
     """
-    if not path.is_file():
-        raise ConfigError(
-            "there is no trained model", where=str(path), next_command="python cli.py train"
-        )
+    require_model(path)
     try:
         model = keras.saving.load_model(path, compile=False)
     except (ValueError, OSError, TypeError, KeyError) as error:

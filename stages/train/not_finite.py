@@ -102,7 +102,7 @@ def stop(
         f"{' and '.join(broken)} became NaN or infinite at step {step}",
         where=f"{listed}\n         the batch: {path}",
         cause="an annotation far out of range, or a learning rate that is too high",
-        next_command=f"python cli.py train --replay {path}",
+        next_command=f"cli.py train --replay {path}",
     )
 
 

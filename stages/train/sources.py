@@ -210,7 +210,7 @@ def kind_counts(batch: BatchSettings, sources: Sequence[Source]) -> Mapping[Kind
         raise ConfigError(
             "there is nothing to train from",
             cause="no dataset has a usable training example of a kind with a batch size",
-            next_command="python cli.py inspect DATASET",
+            next_command="cli.py inspect DATASET",
         )
     return counts
 
