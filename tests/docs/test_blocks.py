@@ -68,7 +68,7 @@ def test_following_a_page_works(page: str, project: Path) -> None:
 
 OWN_TESTS = {
     "docs/adding_a_dataset.md": "tests/docs/test_adding_a_dataset.py",
-    "README.md": "tests/stages/train/test_export.py",  # needs a trained model
+    "docs/using_the_model.md": "tests/stages/train/test_export.py",  # needs a trained model
 }
 
 

@@ -80,8 +80,8 @@ def test_what_is_saved_is_the_model_and_takes_any_points(tmp_path: Path) -> None
     assert whole["uncert"].shape == (19,) and np.isfinite(whole["coords3d"]).all()
 
 
-def test_the_lines_of_the_readme_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    text = (PROJECT / "README.md").read_text(encoding="utf-8")
+def test_the_lines_of_the_page_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    text = (PROJECT / "docs" / "using_the_model.md").read_text(encoding="utf-8")
     (lines,) = re.findall(r"```python\n(import numpy.*?)```", text, re.DOTALL)
     (tmp_path / "data" / "sample").mkdir(parents=True)
     np.savez(tmp_path / "data" / "sample" / "body.npz", canonical_joints=PLACES)
