@@ -4,13 +4,13 @@
         [--only NAME ...] [--json FILE] [--plots FOLDER]
 
 The largest split of each store, written by every container with its best documented settings.
-`bytes_each` is everything on the disk. `beyond_pictures` is that without the encoded pictures, which
-nobody can make smaller without changing them, every distinct one counted once. The limit's row is
-what the arrays and byte strings take by themselves.
+`bytes_each` is everything on the disk. `beyond_pictures` is that without the encoded pictures,
+which nobody can make smaller without changing them, every distinct one counted once. The limit's
+row is what the arrays and byte strings take by themselves.
 
 Ours stores a picture that several people share once per shard; records repeat it. Where ours is not
-the smallest, the smaller one compresses a shard (MDS with zstd) or stream (gzipped TFRecord) of many
-examples as one, pictures included: what pictures have in common, such as the tables in their
+the smallest, the smaller one compresses a shard (MDS with zstd) or stream (gzipped TFRecord) of
+many examples as one, pictures included: what pictures have in common, such as the tables in their
 headers, is then stored once as well, some 400 bytes each here. Its price is in `reading`: such a
 TFRecord reaches an example through all those before it, such an MDS is unpacked to the disk, in
 full, before it is read.
