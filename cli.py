@@ -185,7 +185,8 @@ def prepare(
     for line in rejected_lines(report.manifest):
         click.echo(f"  {line}")
     state = "written" if report.was_published else "already up to date"
-    click.echo(f"{report.store}: {state} ({report.n_built} blocks built, {report.n_reused} reused)")
+    built = "1 block" if report.n_built == 1 else f"{report.n_built} blocks"
+    click.echo(f"{report.store}: {state} ({built} built, {report.n_reused} reused)")
 
 
 @cli.command()

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from cache.files import way_on
 from cache.reader import Store
 from errors import ConfigError
 from pipeline.schema import Kind
@@ -56,7 +57,10 @@ def report(stores: Sequence[Path], settings: ReportSettings) -> Report:
         document.write_text(json.dumps(metrics, indent=1) + "\n", encoding="utf-8")
     except OSError as error:
         raise ConfigError(
-            "cannot write the report", where=str(settings.out), cause=error.strerror or str(error)
+            "cannot write the report",
+            where=str(settings.out),
+            cause=error.strerror or str(error),
+            next_command=way_on(error) or "choose another folder with --out",
         ) from error
     return Report(page, document, {chapter.name: chapter.figures for chapter in chapters})
 

@@ -8,6 +8,7 @@ checkpoint or none. One that is cut or altered is noticed, and the one before it
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import io
 import json
@@ -20,6 +21,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from cache.files import way_on
 from errors import StoreError
 
 _MAGIC = b"PSCKPT1\n"
@@ -43,7 +45,11 @@ class Checkpoint:
 
 
 def save_checkpoint(folder: Path, checkpoint: Checkpoint, *, kept: int) -> Path:
-    """Write a checkpoint and remove all but the newest `kept`."""
+    """Write a checkpoint and remove all but the newest `kept`.
+
+    Raises:
+        StoreError: it cannot be written; those before it are as they were.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"step-{checkpoint.step:08d}.ckpt"
     buffer = io.BytesIO()
@@ -54,13 +60,23 @@ def save_checkpoint(folder: Path, checkpoint: Checkpoint, *, kept: int) -> Path:
     np.savez(buffer, allow_pickle=False, **{_RECORD: record}, **names)
     body = buffer.getbuffer()
     temporary = path.with_suffix(f".tmp-{os.getpid()}")
-    with temporary.open("wb") as file:
-        file.write(_MAGIC)
-        file.write(hashlib.sha256(body).digest())
-        file.write(body)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)
+    try:
+        with temporary.open("wb") as file:
+            file.write(_MAGIC)
+            file.write(hashlib.sha256(body).digest())
+            file.write(body)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except OSError as error:
+        with contextlib.suppress(OSError):
+            temporary.unlink()
+        raise StoreError(
+            f"cannot write the checkpoint: {error.strerror or error}",
+            where=str(path),
+            cause="the checkpoints before it are as they were",
+            next_command=way_on(error) or "mend the cause, then run the same command",
+        ) from error
     _sync_folder(folder)
     for old in _checkpoint_paths(folder)[:-kept]:
         old.unlink(missing_ok=True)

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import tensorflow as tf
 from dvclive import Live
+
+from errors import StoreError
 
 
 class LearningCurve:
@@ -38,7 +41,8 @@ class LearningCurve:
         if self._is_written:
             self._live = Live(str(self._folder), save_dvc_exp=False, dvcyaml=False)
             shutil.rmtree(self._tensorboard, ignore_errors=True)
-            self._events = tf.summary.create_file_writer(str(self._tensorboard))
+            with self._writing():
+                self._events = tf.summary.create_file_writer(str(self._tensorboard))
         self._rows = []
         for row in rows:
             values = dict(row)
@@ -50,7 +54,7 @@ class LearningCurve:
         if not self._is_written:
             return
         self._live.step = step
-        with self._events.as_default():
+        with self._writing(), self._events.as_default():
             for name, value in values.items():
                 self._live.log_metric(name, value)
                 tf.summary.scalar(name, value, step=step)
@@ -59,4 +63,17 @@ class LearningCurve:
         """Write the newest values."""
         if self._is_written:
             self._live.make_summary()
-            self._events.flush()
+            with self._writing():
+                self._events.flush()
+
+    @contextlib.contextmanager
+    def _writing(self) -> Iterator[None]:
+        try:
+            yield
+        except tf.errors.OpError as error:  # TensorFlow's own, not an OSError
+            raise StoreError(
+                "cannot write the events for TensorBoard",
+                where=str(self._tensorboard),
+                cause="the disk is full, or there is no permission; checkpoints are kept",
+                next_command="mend the cause, then run the same command again",
+            ) from error

@@ -39,7 +39,8 @@ class VerifyReport:
     def summary(self) -> str:
         """One line for people."""
         checked = ", ".join(f"{n:,} {what}" for what, n in self.counts.items())
-        state = "sound" if self.is_sound else f"{len(self.findings)} findings"
+        n = len(self.findings)
+        state = "sound" if self.is_sound else f"{n} finding{'s' if n != 1 else ''}"
         return f"{self.store}: {state} ({checked} checked)"
 
     def to_json(self) -> dict[str, Any]:

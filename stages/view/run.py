@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from matplotlib.figure import Figure
 
+from cache.files import way_on
 from cache.reader import Store
 from errors import ConfigError
 from pipeline.schema import Kind
@@ -203,7 +204,10 @@ def save(figure: Figure, path: Path) -> None:
             figure.savefig(path)
     except OSError as error:
         raise ConfigError(
-            "cannot save the picture", where=str(path), cause=error.strerror or str(error)
+            "cannot save the picture",
+            where=str(path),
+            cause=error.strerror or str(error),
+            next_command=way_on(error) or "choose another path for --save",
         ) from error
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from pathlib import Path
 
 import numpy as np
@@ -66,6 +68,21 @@ def test_a_write_that_was_killed_is_invisible(tmp_path: Path) -> None:
     (tmp_path / "step-00000002.tmp-123").write_bytes(b"half")
     found, damaged = newest_checkpoint(tmp_path)
     assert found is not None and found.step == 1 and not damaged
+
+
+def test_a_full_disk_is_said_and_leaves_the_checkpoints_as_they_were(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    save_checkpoint(tmp_path, checkpoint(1), kept=1)
+    before = sorted(tmp_path.iterdir())
+
+    def refuse(_: int) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "fsync", refuse)
+    with pytest.raises(StoreError, match=r"step-00000002[^$]*free some space"):
+        save_checkpoint(tmp_path, checkpoint(2), kept=1)
+    assert sorted(tmp_path.iterdir()) == before
 
 
 def test_an_empty_folder_has_none(tmp_path: Path) -> None:
