@@ -93,6 +93,8 @@ def against_peers(names: Sequence[str], task: Task, rounds: int) -> list[dict[st
     return [
         {
             "loader": name,
+            "examples": (task.n_batches - 2 * turn.UNCOUNTED) * task.batch_size,
+            "wall_ms": spread([run["wall_ms"] for run in found]),
             "examples_per_s": spread([1e3 / run["wall_ms"] for run in found]),
             "cpu_ms": spread([run["cpu_ms"] for run in found]),
             "wall_share": shares(runs, name, "wall_ms"),

@@ -44,6 +44,9 @@ SUMMARY = (
     ("growth", "cold_us", "random example, cold"),
     ("growth", "split_us", "all annotations of a split"),
     ("growth", "mib", "memory of a reader"),
+    ("loaders", "wall_ms", "example of a shuffled, decoded, augmented batch, wall time"),
+    ("loaders", "cpu_ms", "the same, processor time"),
+    ("loaders", "all_mib", "memory of a loader and its workers"),
 )
 INTRO = """\
 <!-- Written by docs/make_benchmarks.py from docs/benchmarks.json. Change that, not this. -->

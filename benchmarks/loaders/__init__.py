@@ -89,7 +89,9 @@ LOADERS: Mapping[str, Loader] = {
     "WebDataset": Loader("web_dataset", "WebDataset"),
     "PyTorch, HDF5": Loader("torch_rows", "HDF5 lzf"),
     "PyTorch, Barecat": Loader("torch_rows", "Barecat"),
-    "PyTorch, zarr-python on our store": Loader("torch_stores", options={"package": "zarr"}),
+    "PyTorch, zarr-python with zarrs on our store": Loader(
+        "torch_stores", options={"package": "zarr"}
+    ),
     "PyTorch, TensorStore on our store": Loader("torch_stores", options={"package": "tensorstore"}),
 }
 

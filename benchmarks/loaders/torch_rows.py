@@ -15,7 +15,7 @@ from benchmarks.loaders.torch_workers import images_of, shuffled
 
 
 def batches(task: Task, path: Path) -> Generator[Images]:
-    yield from images_of(shuffled(_Rows(task, path), task, start="fork"))
+    yield from images_of(shuffled(_Rows(task, path), task))
 
 
 class _Rows(torch.utils.data.Dataset[Any]):

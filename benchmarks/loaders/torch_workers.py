@@ -12,11 +12,10 @@ from torch.utils.data import DataLoader, Dataset
 from benchmarks.loaders import SEED, WORKERS, Images, Task
 
 
-def shuffled(dataset: Dataset[Any], task: Task, *, start: str) -> DataLoader[Any]:
+def shuffled(dataset: Dataset[Any], task: Task) -> DataLoader[Any]:
     """The batches of a dataset with random access, in a random order.
 
-    Args:
-        start: how the workers begin: `fork`, or `forkserver` for libraries with threads.
+    The workers are forked: what has threads, such as TensorStore, must be imported by them alone.
     """
     return DataLoader(
         dataset,
@@ -24,7 +23,6 @@ def shuffled(dataset: Dataset[Any], task: Task, *, start: str) -> DataLoader[Any
         shuffle=True,
         generator=torch.Generator().manual_seed(SEED),
         num_workers=WORKERS,
-        multiprocessing_context=start,
         worker_init_fn=one_thread,
         drop_last=True,
     )

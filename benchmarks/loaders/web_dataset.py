@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import webdataset
+from torch.utils.data import default_collate
 
 from benchmarks.containers.msgpack_records import unpack
 from benchmarks.loaders import SEED, SHUFFLED, WORKERS, Images, Task
@@ -25,7 +26,8 @@ def batches(task: Task, path: Path) -> Generator[Images]:
         webdataset.WebDataset(files, shardshuffle=len(files), seed=SEED)
         .shuffle(SHUFFLED, seed=SEED)
         .map(change)
-        .batched(task.batch_size, partial=False)
+        # PyTorch's collation fills shared memory, its own an array that is then copied there.
+        .batched(task.batch_size, collation_fn=default_collate, partial=False)
     )
     loader = webdataset.WebLoader(
         dataset, batch_size=None, num_workers=WORKERS, worker_init_fn=one_thread
