@@ -223,7 +223,8 @@ def _refuse_empty_folder(
         raise SourceError(
             f"none of the {len(wanted)} pictures is there",
             where=f"{images}; the first one would be {images / wanted[0]}",
-            cause="--images is not the folder that the pickle's image paths are relative to",
+            cause="--images, or `images` in params.yaml, is not the folder that the pickle's paths "
+            "are relative to",
             next_command="give the right --images, or --no-images to convert annotations alone",
         )
 
