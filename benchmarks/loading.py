@@ -23,8 +23,9 @@ the same round.
 
 tf.data and WebDataset shuffle within a buffer of 1,000 examples (and shards), all others reach
 every example. Grain over ArrayRecord takes less memory than ours, which holds all annotations, too,
-and the code that computes with them; that is a part of the difference, not all. One crop in a hundred, which looks behind its picture's camera,
-only ours renders as it should, by maps of positions; the peers warp it by a homography, too.
+and the code that computes with them; that is a part of the difference, not all. One crop in a
+hundred, which looks behind its picture's camera, only ours renders as it should, by maps of
+positions; the peers warp it by a homography, too.
 """
 
 from __future__ import annotations
