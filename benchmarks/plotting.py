@@ -12,7 +12,7 @@ matplotlib.use("Agg")
 
 from matplotlib import pyplot as plt
 
-from benchmarks.measuring import middle
+from benchmarks.measuring import middle, shown
 
 OURS, LIMIT, OTHERS = "#d1495b", "#9a9a9a", "#30638e"
 
@@ -21,7 +21,7 @@ def plot_bars(path: Path, rows: Sequence[Mapping[str, Any]], columns: Sequence[s
     """Save a picture of some columns of a table.
 
     Rows are told apart by their first text and grouped by their second, if they have one. The scale
-    is logarithmic where the figures of a column differ a hundredfold.
+    is logarithmic where the figures of a column differ thirtyfold.
     """
     texts = [name for name, value in rows[0].items() if isinstance(value, str)]
     label, group = texts[0], (texts[1] if len(texts) > 1 else None)
@@ -33,13 +33,13 @@ def plot_bars(path: Path, rows: Sequence[Mapping[str, Any]], columns: Sequence[s
     )
     for place, (column_axes, column) in enumerate(zip(axes.T, columns, strict=True)):
         figures = [middle(row[column]) for row in rows if column in row]
-        is_wide = min(figures) > 0 and max(figures) > 100 * min(figures)
+        is_wide = min(figures) > 0 and max(figures) > 30 * min(figures)
         for panel, name in zip(column_axes, groups, strict=True):
-            members = [
-                row for row in rows if column in row and (name is None or row[group] == name)
-            ]
-            _bars(panel, members, column, label)
+            members = [row for row in rows if name is None or row[group] == name]
             panel.set_xscale("log" if is_wide else "linear")
+            _bars(panel, members, column, label)
+            room = 5 if is_wide else 1.25  # for the figure beside the longest bar
+            panel.set_xlim(min(figures) * 0.6 if is_wide else 0, max(figures) * room)
             panel.set_title(column if name is None else f"{name}: {column}", fontsize=9)
             if place:
                 panel.set_yticklabels([])
@@ -75,16 +75,20 @@ def plot_lines(path: Path, rows: Sequence[Mapping[str, Any]], columns: Sequence[
 
 def _bars(panel: Any, rows: Sequence[Mapping[str, Any]], column: str, label: str) -> None:
     names = [str(row[label]) for row in rows]
-    values = [middle(row[column]) for row in rows]
-    colours = [
-        OURS if "poseshard" in n else LIMIT if n.startswith(("limit", "pickle.load")) else OTHERS
-        for n in names
-    ]
-    panel.barh(range(len(rows)), values, color=colours)
-    for place, (row, value) in enumerate(zip(rows, values, strict=True)):
-        if isinstance(row[column], Mapping):
-            below, above = value - row[column]["least"], row[column]["greatest"] - value
-            panel.errorbar(value, place, xerr=[[below], [above]], color="black", linewidth=0.8)
+    for place, (name, row) in enumerate(zip(names, rows, strict=True)):
+        if column not in row:
+            continue
+        figure = row[column]
+        value = middle(figure)
+        is_limit = name.startswith(("limit", "pickle.load", "sync"))
+        colour = OURS if "poseshard" in name else LIMIT if is_limit else OTHERS
+        panel.barh(place, value, color=colour)
+        end = value
+        if isinstance(figure, Mapping):
+            end = figure["greatest"]
+            spread = [[value - figure["least"]], [end - value]]
+            panel.errorbar(value, place, xerr=spread, color="black", linewidth=0.8)
+        panel.text(end, place, f" {shown(value)}", va="center", fontsize=7)
     panel.set_yticks(range(len(rows)), names, fontsize=8)
     panel.tick_params(axis="x", labelsize=8)
-    panel.invert_yaxis()
+    panel.set_ylim(len(rows) - 0.5, -0.5)
