@@ -50,7 +50,7 @@ benchmarks: setup-bench repro  ## every question, then the page of figures
 	$(BENCH) benchmarks/loading.py data/stores data/sample/body.npz $(OUT)
 	$(BENCH) benchmarks/preparing.py data/real_counts $(OUT)
 	$(BENCH) benchmarks/unpickling.py $(OUT)
-	$(BENCH) benchmarks/limits.py data/stores/*.zarr $(OUT)
+	$(BENCH) benchmarks/limits.py data/stores/*.zarr --real-counts data/real_counts $(OUT)
 	$(BENCH) benchmarks/resuming.py data/real_counts $(OUT)
 	$(BENCH) benchmarks/memory.py $(OUT)
 	$(BENCH) benchmarks/viewing.py $(OUT)

@@ -1,11 +1,14 @@
 """Our reader against what bounds it: zstd, checksums and memory; decoding the picture.
 
-    python benchmarks/limits.py STORE ... [--rounds R] [--json FILE] [--plots FOLDER]
+    python benchmarks/limits.py STORE ... [--real-counts FOLDER] [--rounds R]
+        [--json FILE] [--plots FOLDER]
 
 * *columns*: every column but the pictures, of every split, start to end, in microseconds per
-  example. The limits, in the same run and in one thread: decompressing the same frames into memory
-  that is there already, the same bytes' checksums, and clearing as much fresh memory as the columns
-  take. `asked_per_s` is three times the rate that a user reported for walking the loaded pickles.
+  example. With --real-counts, of stores made from the five pickles in that folder, at the counts
+  of a real installation; made first, if they are not there. The limits, in the same run and in one
+  thread: decompressing the same frames into memory that is there already, the same bytes'
+  checksums, and clearing as much fresh memory as the columns take. `asked_per_s` is three times
+  the rate that a user reported for walking the loaded pickles.
 * *random examples*: one random example, all columns and the picture's bytes, CRC checked, one after
   the other with its decoded neighbours at hand and with nothing at hand but open files, and in
   batches of 64. The limit, in the same run: decoding that picture with OpenCV.
@@ -16,8 +19,9 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -29,8 +33,12 @@ import numpy as np
 import zstandard
 
 from benchmarks.measuring import add_outputs, present, spread
+from benchmarks.preparing import make_real_counts
 from cache.chunks import CRC_BYTES
 from cache.reader import Split, Store
+from pipeline.datasets import DATASETS
+from stages.prepare.run import prepare
+from stages.prepare.settings import DatasetFiles, PrepareSettings
 
 # Examples per second that a user reported for walking the loaded pickles.
 REPORTED = {
@@ -48,13 +56,29 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
     parser.add_argument("stores", nargs="+", type=Path)
     parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--real-counts", type=Path)
     add_outputs(parser)
     arguments = parser.parse_args()
-    whole = [row for path in arguments.stores for row in whole_columns(path, arguments.rounds)]
+    with tempfile.TemporaryDirectory(dir=Path(__file__).parent) as folder:
+        paths = arguments.stores
+        if arguments.real_counts:
+            paths = list(prepared(arguments.real_counts, Path(folder)))
+        whole = [row for path in paths for row in whole_columns(path, arguments.rounds)]
     present("columns", whole, arguments, bars=("wall_us", "cpu_us"))
     single = [row for path in arguments.stores for row in random_examples(path, arguments.rounds)]
     if single:
         present("random examples", single, arguments, bars=("cpu_us",))
+
+
+def prepared(pickles: Path, place: Path) -> Iterator[Path]:
+    """Stores without pictures of the five pickles."""
+    if not all((pickles / d.file_name).exists() for d in DATASETS.values()):
+        make_real_counts(pickles)
+    settings = PrepareSettings(place, place / "blocks")
+    for name, dataset in DATASETS.items():
+        store, files = place / f"{name}.zarr", DatasetFiles(pickles / dataset.file_name, pickles)
+        prepare(name, files, store=store, settings=settings, n_jobs=2, with_images=False)
+        yield store
 
 
 def whole_columns(path: Path, rounds: int) -> list[dict[str, object]]:

@@ -127,7 +127,7 @@ def present(
     """Print a table, add it to the JSON file and draw some of its columns: `bars`, or `lines` over
     the number of examples.
 
-    The first column that is text tells the rows apart within a group, another one the groups.
+    The first column tells the rows apart, the second, if it is text, groups them.
     """
     print_table(name, rows)
     save_json(arguments.json, name, rows)

@@ -20,11 +20,11 @@ OURS, LIMIT, OTHERS = "#d1495b", "#9a9a9a", "#30638e"
 def plot_bars(path: Path, rows: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> None:
     """Save a picture of some columns of a table.
 
-    Rows are told apart by their first text and grouped by their second, if they have one. The scale
+    The first column tells rows apart, the second, if it is text, groups them. The scale
     is logarithmic where the figures of a column differ thirtyfold.
     """
-    texts = [name for name, value in rows[0].items() if isinstance(value, str)]
-    label, group = texts[0], (texts[1] if len(texts) > 1 else None)
+    label, second = list(rows[0])[:2]
+    group = second if isinstance(rows[0][second], str) else None
     groups = list(dict.fromkeys(row[group] for row in rows)) if group else [None]
     n_bars = max(sum(row.get(group) == g or g is None for row in rows) for g in groups)
     size = (3.2 + 3.0 * len(columns), (0.7 + 0.2 * n_bars) * len(groups))
@@ -74,7 +74,7 @@ def plot_lines(path: Path, rows: Sequence[Mapping[str, Any]], columns: Sequence[
 
 
 def _bars(panel: Any, rows: Sequence[Mapping[str, Any]], column: str, label: str) -> None:
-    names = [str(row[label]) for row in rows]
+    names = [row[label] if isinstance(row[label], str) else shown(row[label]) for row in rows]
     for place, (name, row) in enumerate(zip(names, rows, strict=True)):
         if column not in row:
             continue

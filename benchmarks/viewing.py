@@ -32,7 +32,7 @@ from stages.view import palette
 from tests.stages.view import chromium, people
 
 ROOT = Path(__file__).resolve().parent.parent
-PICTURE_SIDE, N_PICTURES = 128, 64
+N_PICTURES = 64
 TIMEOUT_S = 300
 
 
@@ -61,7 +61,7 @@ def make_store(folder: Path, count: int) -> Path:
     settings = PrepareSettings(folder, folder / "cache", rows_per_block=2048, rows_per_chunk=32)
     images = folder / "images" / "train"
     images.mkdir(parents=True)
-    picture = np.random.default_rng(0).normal(90, 4, (PICTURE_SIDE, PICTURE_SIDE, 3))
+    picture = np.random.default_rng(0).normal(90, 4, (people.HEIGHT, people.WIDTH, 3))
     for number in range(N_PICTURES):
         cv2.imwrite(str(images / f"{number}.jpg"), picture.astype(np.uint8))
     split = people._split("valid", count, people.Kind.KP3D)

@@ -48,10 +48,12 @@ def test_the_summary_says_where_ours_comes() -> None:
             {"container": "A", "store": "agora", "cold_us": save(2.0)},
             {"container": "B", "store": "agora", "cold_us": save(9.0)},
             {"container": "none", "store": "agora"},
+            {"container": "poseshard", "store": "coco", "cold_us": 1.0},
+            {"container": "C", "store": "coco", "cold_us": 2.0},
         ],
     }
     page = make_benchmarks.page({"machine": MACHINE, **figures})
-    assert "| random example, cold | agora | 2 of 3 | A | 1.50 |" in page
+    assert "| random example, cold | agora 1.50, coco **0.50** | A, C |" in page
 
 
 def test_the_page_is_up_to_date() -> None:
