@@ -214,6 +214,8 @@ def peak_mib(process: int | str = "self") -> float:
 
 def shown(value: Any) -> str:
     """A figure as tables show it: three digits, and how far the runs lay apart."""
+    if isinstance(value, Mapping) and value["least"] == value["greatest"]:  # measured once
+        return shown(value["median"])
     if isinstance(value, Mapping):
         least, greatest = shown(value["least"]), shown(value["greatest"])
         return f"{shown(value['median'])} ({least}-{greatest})"

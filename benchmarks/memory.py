@@ -78,10 +78,10 @@ def main() -> None:
 
 
 def make_pictures(home: Path, n_bytes: int) -> None:
-    """A folder of 64 files of random bytes."""
+    """Files of random bytes, as many as a block has rows: none is stored twice in a shard."""
     (home / "pictures").mkdir()
     rng = np.random.default_rng(0)
-    for number in range(64):
+    for number in range(ROWS_PER_BLOCK):
         (home / "pictures" / f"{number}.jpg").write_bytes(rng.bytes(n_bytes))
 
 
@@ -99,7 +99,7 @@ def source(n_rows: int, seed: int, pictures: Path) -> BlockSource:
             "extrinsics": np.tile(np.eye(3, 4, dtype=np.float32), (n_rows, 1, 1)),
             "bbox": rng.normal(size=(n_rows, 4)).astype(np.float32),
         },
-        sources=[f"{row % 64}.jpg" for row in range(n_rows)],
+        sources=[f"{row % ROWS_PER_BLOCK}.jpg" for row in range(n_rows)],
         details={},
         file_column=files,
         identities=[None] * n_rows,

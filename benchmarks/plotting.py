@@ -15,6 +15,8 @@ from matplotlib import pyplot as plt
 from benchmarks.measuring import middle, shown
 
 OURS, LIMIT, OTHERS = "#d1495b", "#9a9a9a", "#30638e"
+LINES = [f"C{number}" for number in (0, 1, 2, 4, 5, 6, 8, 9)]  # none that looks like ours
+PANELS_A_LINE = 3
 
 
 def plot_bars(path: Path, rows: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> None:
@@ -51,22 +53,29 @@ def plot_bars(path: Path, rows: Sequence[Mapping[str, Any]], columns: Sequence[s
 def plot_lines(path: Path, rows: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> None:
     """Save a picture of some columns of a table over the number of examples, a line a name."""
     label = next(name for name, value in rows[0].items() if isinstance(value, str))
+    n_lines = -(-len(columns) // PANELS_A_LINE)
     figure, axes = plt.subplots(
-        1, len(columns), figsize=(3.6 * len(columns) + 2, 4.2), squeeze=False, layout="constrained"
+        n_lines, PANELS_A_LINE, figsize=(13, 3.6 * n_lines), squeeze=False, layout="constrained"
     )
-    for panel, column in zip(axes[0], columns, strict=True):
-        for number, name in enumerate(dict.fromkeys(row[label] for row in rows)):
+    names = list(dict.fromkeys(row[label] for row in rows))
+    for panel, column in zip(axes.flat, columns, strict=False):
+        for number, name in enumerate(names):
             members = [row for row in rows if row[label] == name and column in row]
-            style = {"color": f"C{number % 10}", "linestyle": "-" if number < 10 else "--"}
-            if "limit" in name or "poseshard" in name:
-                style = {"color": LIMIT if "limit" in name else OURS, "linewidth": 2.5}
+            style: dict[str, Any] = {
+                "color": LINES[number % len(LINES)],
+                "linestyle": "-" if number < len(LINES) else "--",
+            }
+            if "limit" in name or name == "poseshard":
+                style = {"color": LIMIT if "limit" in name else OURS, "linewidth": 3}
             counts = [row["examples"] for row in members]
-            panel.plot(counts, [middle(row[column]) for row in members], "o", label=name, **style)
-            panel.lines[-1].set_linestyle(style.get("linestyle", "-"))
+            figures = [middle(row[column]) for row in members]
+            panel.plot(counts, figures, marker="o", label=name, **style)
         panel.set_xscale("log")
         panel.set_yscale("log")
         panel.set_xlabel("examples")
         panel.set_title(column, fontsize=9)
+    for panel in axes.flat[len(columns) :]:
+        panel.set_visible(False)
     figure.legend(*axes[0][0].get_legend_handles_labels(), loc="outside right", fontsize=8)
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=100)
